@@ -1,0 +1,33 @@
+//! The OpenClaw gateway: one synchronous process behind a personal AI assistant.
+//!
+//! The rooms, and which may lean on which (arrows point to what is used):
+//!
+//! ```text
+//! sys        the operating system: files, clock, ids, processes, ports, log sink
+//! protocol   wire types of the WebSocket protocol; pure data             -> sys
+//! config     find, parse, check, edit, redact, plan a reload, watch      -> sys
+//! state      what lives in the state directory                           -> config, sys
+//! agent      an agent run: lanes, prompt, model providers                -> state, config
+//! gateway    the running process: listener, connections, hub, auth       -> agent, state
+//! methods    RPC methods, one file a family, and their table             -> gateway
+//! http       HTTP routes, one file a route family                        -> gateway
+//! client     blocking RPC client of the CLI and the tests                -> protocol, state
+//! cli        one file a command                                          -> everything
+//! ```
+//!
+//! Nothing imports `cli`; `agent` knows no sockets.
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod gateway;
+pub mod http;
+pub mod methods;
+pub mod protocol;
+pub mod state;
+pub mod sys;
+
+/// The version of the reference that this gateway is wire-compatible with, and its own.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,6 @@
+//! The operating system, behind names that say what the rest of the house needs of it.
+
+pub mod clock;
+pub mod file;
+pub mod id;
+pub mod secret;
