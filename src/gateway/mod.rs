@@ -1,1 +1,3 @@
+//! The running process.
 
+pub mod options;
