@@ -69,7 +69,11 @@ fn not_a_request(id: Option<Value>, why: &str) -> BadFrame {
 
 /// At most `max` bytes of `text`, cut at a character boundary.
 pub fn clip(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// A successful response. `payload` is JSON text; `None` leaves the key out.
