@@ -3,4 +3,9 @@
 pub mod clock;
 pub mod file;
 pub mod id;
+pub mod lock;
+pub mod net;
+pub mod os;
+pub mod port;
+pub mod process;
 pub mod secret;
