@@ -1,1 +1,12 @@
+//! What lives in the state directory, and the only code that touches those files.
+//!
+//! Every file has the reference's name, place and format, so that an operator can go back to it; fields
+//! that we do not know are kept. Files are 0600 in folders 0700, and what was acknowledged is on disk.
 
+pub mod credential;
+pub mod paths;
+pub mod session_key;
+#[cfg(test)]
+mod testing;
+
+pub use paths::Paths;
