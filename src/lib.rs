@@ -8,7 +8,8 @@
 //! config     find, parse, check, edit, redact, plan a reload, watch      -> sys
 //! state      what lives in the state directory                           -> config, sys
 //! agent      an agent run: lanes, prompt, model providers                -> state, config
-//! gateway    the running process: listener, connections, hub, auth       -> agent, state
+//! nodes      connected nodes, invoke, exec approvals                     -> protocol, sys
+//! gateway    the running process: listener, connections, hub, auth       -> agent, nodes, state
 //! methods    RPC methods, one file a family, and their table             -> gateway
 //! http       HTTP routes, one file a route family                        -> gateway
 //! client     blocking RPC client of the CLI and the tests                -> protocol, state
@@ -25,6 +26,7 @@ pub mod config;
 pub mod gateway;
 pub mod http;
 pub mod methods;
+pub mod nodes;
 pub mod protocol;
 pub mod state;
 pub mod sys;

@@ -1,0 +1,473 @@
+//! The nodes that are connected now, and the commands that wait for their answers.
+//!
+//! One entry a node: a newer connection of the same node takes the place over, and invokes go there.
+//! An answer counts only when it comes from the connection that was asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use super::WakeAt;
+use crate::protocol::Event;
+use crate::sys::id;
+
+/// Invokes that may wait on all nodes together.
+pub const MAX_PENDING: usize = 1024;
+/// Invokes that may wait on one node.
+pub const MAX_PENDING_PER_NODE: usize = 64;
+/// How long an invoke waits when the caller says nothing, in milliseconds.
+pub const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+/// The longest that an invoke may wait, in milliseconds: a day.
+pub const MAX_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Sends an event to a node; false when the connection is gone.
+pub type Send = Arc<dyn Fn(Event, &Value) -> bool + std::marker::Send + Sync>;
+
+/// A node as its connection introduced it.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    /// The device id.
+    pub node_id: String,
+    pub conn_id: String,
+    pub display_name: Option<String>,
+    pub platform: Option<String>,
+    pub version: Option<String>,
+    pub core_version: Option<String>,
+    pub ui_version: Option<String>,
+    pub device_family: Option<String>,
+    pub model_identifier: Option<String>,
+    pub remote_ip: Option<String>,
+    pub caps: Vec<String>,
+    /// What it says it can do, as far as that was approved when it was paired.
+    pub commands: Vec<String>,
+    pub path_env: Option<String>,
+    pub permissions: Option<Map<String, Value>>,
+    /// Milliseconds since 1970.
+    pub connected_at_ms: u64,
+}
+
+/// A command for a node.
+#[derive(Clone, Debug)]
+pub struct Invoke {
+    pub node_id: String,
+    pub command: String,
+    /// JSON text, `None` when the caller gave no params.
+    pub params_json: Option<String>,
+    /// As the caller gave it; sent on to the node. `None` waits [`DEFAULT_TIMEOUT_MS`].
+    pub timeout_ms: Option<u64>,
+    pub idempotency_key: Option<String>,
+    /// The run that the node may report on while this invoke waits (`system.run`).
+    pub run: Option<RunTag>,
+}
+
+/// What `exec.*` events of a node have to name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunTag {
+    pub run_id: Option<String>,
+    pub session_key: Option<String>,
+}
+
+/// What a node answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub payload: Option<Value>,
+    pub payload_json: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvokeError {
+    NotConnected,
+    TimedOut,
+    /// It went away while `command` was waiting.
+    Disconnected {
+        command: String,
+    },
+    /// The node said no.
+    Failed {
+        code: Option<String>,
+        message: Option<String>,
+    },
+    /// [`MAX_PENDING`] or [`MAX_PENDING_PER_NODE`] is reached.
+    Busy,
+}
+
+impl std::fmt::Display for InvokeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            InvokeError::NotConnected => f.write_str("node not connected"),
+            InvokeError::TimedOut => f.write_str("node invoke timed out"),
+            InvokeError::Disconnected { command } => write!(f, "node disconnected ({command})"),
+            InvokeError::Failed { message, .. } => {
+                f.write_str(message.as_deref().unwrap_or("node invoke failed"))
+            }
+            InvokeError::Busy => f.write_str("too many commands wait for nodes; try again later"),
+        }
+    }
+}
+
+impl std::error::Error for InvokeError {}
+
+/// Called once, with the answer or the reason that there is none.
+pub type Done = Box<dyn FnOnce(Result<Answer, InvokeError>) + std::marker::Send>;
+
+struct Live {
+    node: Node,
+    send: Send,
+}
+
+struct Pending {
+    node_id: String,
+    conn_id: String,
+    command: String,
+    run: Option<RunTag>,
+    deadline: Instant,
+    done: Done,
+}
+
+#[derive(Default)]
+struct Inner {
+    nodes: BTreeMap<String, Live>,
+    pending: BTreeMap<String, Pending>,
+}
+
+/// The connected nodes. One lock, `inner`; never held while a callback or a sender runs.
+pub struct Registry {
+    inner: Mutex<Inner>,
+    wake: WakeAt,
+}
+
+impl Registry {
+    pub fn new(wake: WakeAt) -> Registry {
+        Registry {
+            inner: Mutex::default(),
+            wake,
+        }
+    }
+
+    /// Takes a node in. Answers the connection whose place it took, if there was one.
+    ///
+    /// Commands that wait on the older connection are not moved: they fail when that one closes.
+    pub fn connect(&self, node: Node, send: Send) -> Option<String> {
+        let live = Live { node, send };
+        let id = live.node.node_id.clone();
+        let old = self.lock().nodes.insert(id, live);
+        old.map(|l| l.node.conn_id)
+    }
+
+    /// Forgets a connection: its node, unless another connection took over, and what waits on it.
+    ///
+    /// True when the node is no longer connected.
+    pub fn disconnect(&self, conn_id: &str) -> bool {
+        let (gone, failed) = {
+            let mut inner = self.lock();
+            let node = inner
+                .nodes
+                .iter()
+                .find(|(_, l)| l.node.conn_id == conn_id)
+                .map(|(id, _)| id.clone());
+            if let Some(id) = &node {
+                inner.nodes.remove(id);
+            }
+            let failed = inner.take(|p| p.conn_id == conn_id);
+            (node.is_some(), failed)
+        };
+        for p in failed {
+            let command = p.command;
+            (p.done)(Err(InvokeError::Disconnected { command }));
+        }
+        gone
+    }
+
+    pub fn get(&self, node_id: &str) -> Option<Node> {
+        self.lock().nodes.get(node_id).map(|l| l.node.clone())
+    }
+
+    /// Every connected node, by id.
+    pub fn list(&self) -> Vec<Node> {
+        self.lock().nodes.values().map(|l| l.node.clone()).collect()
+    }
+
+    /// Sends an event to a node; false when it is not connected.
+    pub fn send(&self, node_id: &str, event: Event, payload: &Value) -> bool {
+        let send = self.lock().nodes.get(node_id).map(|l| l.send.clone());
+        send.is_some_and(|s| s(event, payload))
+    }
+
+    /// Sends a command to its node; `done` is called with the answer, on whatever thread it comes in.
+    ///
+    /// Whether the command is allowed is for the caller to check, at the time of the call.
+    pub fn invoke(&self, invoke: Invoke, done: Done) {
+        let wait_ms = invoke.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
+        let deadline = Instant::now() + Duration::from_millis(wait_ms.min(MAX_TIMEOUT_MS));
+        let id = id::uuid();
+        let mut frame = json!({
+            "id": id,
+            "nodeId": invoke.node_id,
+            "command": invoke.command,
+            "paramsJSON": invoke.params_json,
+        });
+        if let Some(ms) = invoke.timeout_ms {
+            frame["timeoutMs"] = json!(ms);
+        }
+        if let Some(key) = &invoke.idempotency_key {
+            frame["idempotencyKey"] = json!(key);
+        }
+        // Entered before it is sent: the answer may be there before `send` returns.
+        let send = {
+            let mut inner = self.lock();
+            match inner.enter(&id, invoke, deadline, done) {
+                Ok(send) => send,
+                Err((done, error)) => {
+                    drop(inner);
+                    return done(Err(error));
+                }
+            }
+        };
+        (self.wake)(deadline);
+        if !send(Event::NodeInvokeRequest, &frame) {
+            let pending = self.lock().pending.remove(&id);
+            if let Some(p) = pending {
+                (p.done)(Err(InvokeError::NotConnected));
+            }
+        }
+    }
+
+    /// The answer of a node to invoke `id`. False when nobody waits for it: late, unknown, or another's.
+    pub fn result(&self, conn_id: &str, id: &str, result: Result<Answer, InvokeError>) -> bool {
+        let pending = {
+            let mut inner = self.lock();
+            match inner.pending.get(id) {
+                Some(p) if p.conn_id == conn_id => inner.pending.remove(id),
+                _ => None,
+            }
+        };
+        match pending {
+            Some(p) => {
+                (p.done)(result);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a command waits on that connection whose run has this id or this session.
+    pub fn runs(&self, conn_id: &str, tag: &RunTag) -> bool {
+        let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
+        self.lock().pending.values().any(|p| {
+            p.conn_id == conn_id
+                && p.run.as_ref().is_some_and(|r| {
+                    same(&r.run_id, &tag.run_id)
+                        && (tag.session_key.is_none() || r.session_key == tag.session_key)
+                })
+        })
+    }
+
+    /// Ends the commands whose time is over. Answers when the next one is.
+    pub fn expire(&self, now: Instant) -> Option<Instant> {
+        let (over, next) = {
+            let mut inner = self.lock();
+            let over = inner.take(|p| p.deadline <= now);
+            (over, inner.pending.values().map(|p| p.deadline).min())
+        };
+        for p in over {
+            (p.done)(Err(InvokeError::TimedOut));
+        }
+        next
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn enter(
+        &mut self,
+        id: &str,
+        invoke: Invoke,
+        deadline: Instant,
+        done: Done,
+    ) -> Result<Send, (Done, InvokeError)> {
+        let Some(live) = self.nodes.get(&invoke.node_id) else {
+            return Err((done, InvokeError::NotConnected));
+        };
+        let waiting = |p: &&Pending| p.node_id == invoke.node_id;
+        if self.pending.len() >= MAX_PENDING
+            || self.pending.values().filter(waiting).count() >= MAX_PENDING_PER_NODE
+        {
+            return Err((done, InvokeError::Busy));
+        }
+        let pending = Pending {
+            conn_id: live.node.conn_id.clone(),
+            node_id: invoke.node_id,
+            command: invoke.command,
+            run: invoke.run,
+            deadline,
+            done,
+        };
+        let send = live.send.clone();
+        self.pending.insert(id.to_string(), pending);
+        Ok(send)
+    }
+
+    fn take(&mut self, over: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+        let ids: Vec<String> = self
+            .pending
+            .iter()
+            .filter(|(_, p)| over(p))
+            .map(|(id, _)| id.clone())
+            .collect();
+        ids.iter().filter_map(|i| self.pending.remove(i)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    type Frames = mpsc::Receiver<Value>;
+    type Answers = mpsc::Receiver<Result<Answer, InvokeError>>;
+
+    fn registry() -> Registry {
+        Registry::new(Arc::new(|_| ()))
+    }
+
+    fn join(r: &Registry, node: &str, conn: &str) -> (Frames, Option<String>) {
+        let (tx, rx) = mpsc::channel();
+        let node = Node {
+            node_id: node.into(),
+            conn_id: conn.into(),
+            ..Node::default()
+        };
+        let old = r.connect(node, Arc::new(move |_, v| tx.send(v.clone()).is_ok()));
+        (rx, old)
+    }
+
+    fn ask(r: &Registry, node: &str, timeout_ms: Option<u64>) -> Answers {
+        let (tx, rx) = mpsc::channel();
+        let invoke = Invoke {
+            node_id: node.into(),
+            command: "location.get".into(),
+            params_json: Some("{}".into()),
+            timeout_ms,
+            idempotency_key: Some("k".into()),
+            run: Some(RunTag {
+                run_id: Some("r".into()),
+                session_key: None,
+            }),
+        };
+        r.invoke(
+            invoke,
+            Box::new(move |a| {
+                tx.send(a).unwrap();
+            }),
+        );
+        rx
+    }
+
+    fn good() -> Result<Answer, InvokeError> {
+        Ok(Answer {
+            payload: Some(json!(1)),
+            payload_json: None,
+        })
+    }
+
+    #[test]
+    fn an_answer_comes_back_once_and_only_from_the_connection_that_was_asked() {
+        let r = registry();
+        let (frames, _) = join(&r, "n", "c1");
+        let answers = ask(&r, "n", Some(500));
+        let frame = frames.try_recv().unwrap();
+        assert_eq!(frame["timeoutMs"], 500);
+        assert_eq!(frame["paramsJSON"], "{}");
+        let id = frame["id"].as_str().unwrap();
+        assert!(!r.result("other", id, good()));
+        assert!(!r.result("c1", "unknown", good()));
+        assert!(answers.try_recv().is_err());
+        assert!(r.result("c1", id, good()));
+        assert_eq!(answers.try_recv().unwrap(), good());
+        assert!(!r.result("c1", id, good()), "late");
+    }
+
+    #[test]
+    fn a_newer_connection_takes_over_and_the_older_one_cannot_end_it() {
+        let r = registry();
+        let (old_frames, none) = join(&r, "n", "c1");
+        assert_eq!(none, None);
+        let waiting = ask(&r, "n", None);
+        let (frames, took) = join(&r, "n", "c2");
+        assert_eq!(took.as_deref(), Some("c1"));
+        let _answers = ask(&r, "n", None);
+        assert!(frames.try_recv().is_ok());
+        assert_eq!(old_frames.try_iter().count(), 1);
+        assert!(!r.disconnect("c1"));
+        assert!(matches!(
+            waiting.try_recv().unwrap(),
+            Err(InvokeError::Disconnected { .. })
+        ));
+        assert!(r.get("n").is_some());
+        assert!(r.disconnect("c2"));
+        assert!(r.get("n").is_none());
+    }
+
+    #[test]
+    fn time_runs_out_and_a_dead_sender_is_not_connected() {
+        let r = registry();
+        let (frames, _) = join(&r, "n", "c");
+        let answers = ask(&r, "n", Some(10));
+        assert!(r.expire(Instant::now() - Duration::from_secs(1)).is_some());
+        assert!(answers.try_recv().is_err());
+        assert_eq!(r.expire(Instant::now() + Duration::from_secs(1)), None);
+        assert_eq!(answers.try_recv().unwrap(), Err(InvokeError::TimedOut));
+        drop(frames);
+        assert_eq!(
+            ask(&r, "n", None).try_recv().unwrap(),
+            Err(InvokeError::NotConnected)
+        );
+        assert_eq!(
+            ask(&r, "x", None).try_recv().unwrap(),
+            Err(InvokeError::NotConnected)
+        );
+    }
+
+    #[test]
+    fn one_node_cannot_use_up_the_places_of_all() {
+        let r = registry();
+        let (_frames, _) = join(&r, "n", "c");
+        let (_more, _) = join(&r, "m", "d");
+        let waiting: Vec<Answers> = (0..MAX_PENDING_PER_NODE)
+            .map(|_| ask(&r, "n", None))
+            .collect();
+        assert!(waiting.iter().all(|w| w.try_recv().is_err()));
+        assert_eq!(
+            ask(&r, "n", None).try_recv().unwrap(),
+            Err(InvokeError::Busy)
+        );
+        assert!(ask(&r, "m", None).try_recv().is_err());
+    }
+
+    /// SC-14
+    #[test]
+    fn a_node_reports_only_on_runs_that_wait_on_it() {
+        let r = registry();
+        let (_frames, _) = join(&r, "n", "c");
+        let _answers = ask(&r, "n", None);
+        let tag = |id: &str, session: Option<&str>| RunTag {
+            run_id: Some(id.into()),
+            session_key: session.map(str::to_string),
+        };
+        assert!(r.runs("c", &tag("r", None)));
+        assert!(!r.runs("c", &tag("r", Some("agent:main:other"))));
+        assert!(!r.runs("c", &tag("x", None)));
+        assert!(!r.runs("d", &tag("r", None)));
+        let nothing = RunTag {
+            run_id: None,
+            session_key: None,
+        };
+        assert!(!r.runs("c", &nothing));
+    }
+}
