@@ -9,7 +9,8 @@
 //! state      what lives in the state directory                           -> config, sys
 //! agent      an agent run: lanes, prompt, model providers                -> state, config
 //! nodes      connected nodes, invoke, exec approvals                     -> protocol, sys
-//! gateway    the running process: listener, connections, hub, auth       -> agent, nodes, state
+//! schedule   cron and heartbeat                                          -> state, config
+//! gateway    the running process: listener, connections, hub, auth       -> agent, nodes, schedule
 //! methods    RPC methods, one file a family, and their table             -> gateway
 //! http       HTTP routes, one file a route family                        -> gateway
 //! client     blocking RPC client of the CLI and the tests                -> protocol, state
@@ -28,6 +29,7 @@ pub mod http;
 pub mod methods;
 pub mod nodes;
 pub mod protocol;
+pub mod schedule;
 pub mod state;
 pub mod sys;
 
