@@ -1,0 +1,690 @@
+//! JSON5 text into a tree that knows where each value stands in the text.
+//!
+//! One parser serves reading, editing and redacting, so that they cannot disagree about a text. Its
+//! errors have the words of the reference's parser, since clients match on them. Depth and number of
+//! values are bounded before anything is built. What values mean is left to `schema`.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde_json::{Map, Number, Value};
+
+/// Deepest nesting of objects and lists that is read.
+pub const MAX_DEPTH: usize = 100;
+/// Most values (of any kind, members included) that one text may hold.
+pub const MAX_VALUES: usize = 200_000;
+
+/// Why a text is not JSON5.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    what: String,
+    line: usize,
+    column: usize,
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "SyntaxError: JSON5: {} at {}:{}",
+            self.what, self.line, self.column
+        )
+    }
+}
+
+impl std::error::Error for SyntaxError {}
+
+/// A value and the bytes that it takes up in the text, without surrounding blanks and comments.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub span: Range<usize>,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+pub enum Kind {
+    Null,
+    Bool(bool),
+    Number(Number),
+    /// `Infinity`, `-Infinity` or `NaN`: JSON5, but no configuration value.
+    NotFinite,
+    String(String),
+    Array(Vec<Node>),
+    /// In the order of the text; a name may stand there twice, and the last one counts.
+    Object(Vec<Member>),
+}
+
+/// A member of an object.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub key: String,
+    /// The name as written, quotes included.
+    pub key_span: Range<usize>,
+    pub value: Node,
+}
+
+impl Node {
+    /// The member `key` that counts, or the element at the index `key`.
+    pub fn child(&self, key: &str) -> Option<&Node> {
+        match &self.kind {
+            Kind::Object(members) => members
+                .iter()
+                .rev()
+                .find(|m| m.key == key)
+                .map(|m| &m.value),
+            Kind::Array(items) => items.get(key.parse::<usize>().ok()?),
+            _ => None,
+        }
+    }
+
+    /// The value without positions. Numbers that are not finite become null.
+    pub fn to_value(&self) -> Value {
+        match &self.kind {
+            Kind::Null | Kind::NotFinite => Value::Null,
+            Kind::Bool(b) => Value::Bool(*b),
+            Kind::Number(n) => Value::Number(n.clone()),
+            Kind::String(s) => Value::String(s.clone()),
+            Kind::Array(items) => Value::Array(items.iter().map(Node::to_value).collect()),
+            Kind::Object(members) => Value::Object(
+                members
+                    .iter()
+                    .map(|m| (m.key.clone(), m.value.to_value()))
+                    .collect::<Map<_, _>>(),
+            ),
+        }
+    }
+
+    /// The dotted path of the first number that is not finite.
+    pub fn not_finite(&self) -> Option<String> {
+        let below = |key: String, rest: String| match rest.as_str() {
+            "" => key,
+            _ => format!("{key}.{rest}"),
+        };
+        match &self.kind {
+            Kind::NotFinite => Some(String::new()),
+            Kind::Array(items) => items
+                .iter()
+                .enumerate()
+                .find_map(|(i, n)| Some(below(i.to_string(), n.not_finite()?))),
+            Kind::Object(members) => members
+                .iter()
+                .find_map(|m| Some(below(m.key.clone(), m.value.not_finite()?))),
+            _ => None,
+        }
+    }
+}
+
+/// The value of `text`. A number that is not finite is null.
+pub fn value(text: &str) -> Result<Value, SyntaxError> {
+    Ok(parse(text)?.to_value())
+}
+
+/// The tree of `text`.
+pub fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let mut p = Parser {
+        text,
+        at: 0,
+        depth: 0,
+        values: 0,
+    };
+    p.blanks()?;
+    let root = p.node()?;
+    p.blanks()?;
+    match p.peek() {
+        None => Ok(root),
+        Some(_) => p.unexpected(),
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    values: usize,
+}
+
+type Parsed<T> = Result<T, SyntaxError>;
+
+impl Parser<'_> {
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
+
+    fn bump(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.at += c.len_utf8();
+        Some(c)
+    }
+
+    fn eat(&mut self, c: char) -> bool {
+        let hit = self.peek() == Some(c);
+        if hit {
+            self.at += c.len_utf8();
+        }
+        hit
+    }
+
+    /// The error about the character that stands next, or about the end of the text.
+    fn unexpected<T>(&self) -> Parsed<T> {
+        let what = match self.peek() {
+            None => "invalid end of input".to_string(),
+            Some(c) => format!("invalid character '{}'", shown(c)),
+        };
+        Err(self.error_after(self.at, what))
+    }
+
+    /// An error whose place is the end of the character at `at`.
+    fn error_after(&self, at: usize, what: String) -> SyntaxError {
+        let next = self.text[at..].chars().next();
+        let end = at + next.map_or(0, char::len_utf8);
+        let before = &self.text[..end];
+        let start = before.rfind('\n').map_or(0, |i| i + 1);
+        let width: usize = before[start..].chars().map(char::len_utf16).sum();
+        SyntaxError {
+            what,
+            line: 1 + before.matches('\n').count(),
+            column: width + usize::from(next.is_none()),
+        }
+    }
+
+    /// Skips white space and comments.
+    fn blanks(&mut self) -> Parsed<()> {
+        while let Some(c) = self.peek() {
+            if c.is_whitespace() || c == '\u{feff}' {
+                self.at += c.len_utf8();
+            } else if c == '/' {
+                self.at += 1;
+                self.comment()?;
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn comment(&mut self) -> Parsed<()> {
+        let rest = &self.text[self.at..];
+        match self.peek() {
+            Some('/') => {
+                let end = rest.find(['\n', '\r', '\u{2028}', '\u{2029}']);
+                self.at += end.unwrap_or(rest.len());
+                Ok(())
+            }
+            Some('*') => match rest[1..].find("*/") {
+                Some(end) => {
+                    self.at += 1 + end + 2;
+                    Ok(())
+                }
+                None => {
+                    self.at = self.text.len();
+                    self.unexpected()
+                }
+            },
+            _ => self.unexpected(),
+        }
+    }
+
+    fn node(&mut self) -> Parsed<Node> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(self.error_after(self.at, format!("more than {MAX_VALUES} values")));
+        }
+        let start = self.at;
+        let kind = match self.peek() {
+            Some('{') => self.nested(Self::object)?,
+            Some('[') => self.nested(Self::array)?,
+            Some('"' | '\'') => Kind::String(self.string()?),
+            Some('n') => self.word("null", Kind::Null)?,
+            Some('t') => self.word("true", Kind::Bool(true))?,
+            Some('f') => self.word("false", Kind::Bool(false))?,
+            _ => self.number()?,
+        };
+        let span = start..self.at;
+        Ok(Node { span, kind })
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Parsed<Kind>) -> Parsed<Kind> {
+        if self.depth == MAX_DEPTH {
+            let what = format!("nested more than {MAX_DEPTH} deep");
+            return Err(self.error_after(self.at, what));
+        }
+        self.at += 1;
+        self.depth += 1;
+        let kind = read(self)?;
+        self.depth -= 1;
+        Ok(kind)
+    }
+
+    fn object(&mut self) -> Parsed<Kind> {
+        let mut members = Vec::new();
+        loop {
+            self.blanks()?;
+            if self.eat('}') {
+                return Ok(Kind::Object(members));
+            }
+            let start = self.at;
+            let key = match self.peek() {
+                Some('"' | '\'') => self.string()?,
+                _ => self.identifier()?,
+            };
+            let key_span = start..self.at;
+            self.blanks()?;
+            if !self.eat(':') {
+                return self.unexpected();
+            }
+            self.blanks()?;
+            let value = self.node()?;
+            members.push(Member {
+                key,
+                key_span,
+                value,
+            });
+            self.blanks()?;
+            if !self.eat(',') && self.peek() != Some('}') {
+                return self.unexpected();
+            }
+        }
+    }
+
+    fn array(&mut self) -> Parsed<Kind> {
+        let mut items = Vec::new();
+        loop {
+            self.blanks()?;
+            if self.eat(']') {
+                return Ok(Kind::Array(items));
+            }
+            items.push(self.node()?);
+            self.blanks()?;
+            if !self.eat(',') && self.peek() != Some(']') {
+                return self.unexpected();
+            }
+        }
+    }
+
+    fn word(&mut self, word: &str, kind: Kind) -> Parsed<Kind> {
+        for c in word.chars() {
+            if !self.eat(c) {
+                return self.unexpected();
+            }
+        }
+        Ok(kind)
+    }
+
+    fn identifier(&mut self) -> Parsed<String> {
+        let mut name = String::new();
+        loop {
+            let first = name.is_empty();
+            match self.peek() {
+                Some('\\') => {
+                    self.at += 1;
+                    if !self.eat('u') {
+                        return self.unexpected();
+                    }
+                    let c = char::from_u32(u32::from(self.hex4()?)).filter(|c| in_name(*c, first));
+                    let Some(c) = c else {
+                        let at = self.at.saturating_sub(6);
+                        return Err(
+                            self.error_after(at, "invalid identifier character".to_string())
+                        );
+                    };
+                    name.push(c);
+                }
+                Some(c) if in_name(c, first) => {
+                    self.at += c.len_utf8();
+                    name.push(c);
+                }
+                _ if first => return self.unexpected(),
+                _ => return Ok(name),
+            }
+        }
+    }
+
+    fn string(&mut self) -> Parsed<String> {
+        let quote = self.bump();
+        let mut out = String::new();
+        // The first half of a surrogate pair, waiting for the second.
+        let mut high: Option<u16> = None;
+        loop {
+            let c = self.peek();
+            if c == Some('\\') {
+                self.at += 1;
+                if self.peek() == Some('u') {
+                    self.at += 1;
+                    let unit = self.hex4()?;
+                    push_unit(&mut out, &mut high, unit);
+                } else {
+                    flush(&mut out, &mut high);
+                    self.escape(&mut out)?;
+                }
+                continue;
+            }
+            flush(&mut out, &mut high);
+            match c {
+                None | Some('\n' | '\r') => return self.unexpected(),
+                Some(c) => {
+                    self.at += c.len_utf8();
+                    if Some(c) == quote {
+                        return Ok(out);
+                    }
+                    out.push(c);
+                }
+            }
+        }
+    }
+
+    /// What stands after a backslash, `u` apart.
+    fn escape(&mut self, out: &mut String) -> Parsed<()> {
+        let Some(c) = self.peek().filter(|c| !matches!(c, '1'..='9')) else {
+            return self.unexpected();
+        };
+        self.at += c.len_utf8();
+        match c {
+            'b' => out.push('\u{8}'),
+            'f' => out.push('\u{c}'),
+            'n' => out.push('\n'),
+            'r' => out.push('\r'),
+            't' => out.push('\t'),
+            'v' => out.push('\u{b}'),
+            '0' => match self.peek() {
+                Some('0'..='9') => return self.unexpected(),
+                _ => out.push('\0'),
+            },
+            'x' => {
+                let byte = self.hex()? << 4 | self.hex()?;
+                out.push(char::from(byte));
+            }
+            '\r' => {
+                self.eat('\n');
+            }
+            '\n' | '\u{2028}' | '\u{2029}' => {}
+            other => out.push(other),
+        }
+        Ok(())
+    }
+
+    fn hex(&mut self) -> Parsed<u8> {
+        match self.peek().and_then(|c| c.to_digit(16)) {
+            Some(digit) => {
+                self.at += 1;
+                Ok(digit as u8)
+            }
+            None => self.unexpected(),
+        }
+    }
+
+    fn hex4(&mut self) -> Parsed<u16> {
+        (0..4).try_fold(0u16, |acc, _| Ok(acc << 4 | u16::from(self.hex()?)))
+    }
+
+    fn number(&mut self) -> Parsed<Kind> {
+        let negative = self.peek() == Some('-');
+        if negative || self.peek() == Some('+') {
+            self.at += 1;
+        }
+        let start = self.at;
+        match self.peek() {
+            Some('I') => return self.word("Infinity", Kind::NotFinite),
+            Some('N') => return self.word("NaN", Kind::NotFinite),
+            Some('0') => {
+                self.at += 1;
+                if self.eat('x') || self.eat('X') {
+                    return self.hexadecimal(negative);
+                }
+            }
+            Some('1'..='9') => self.digits(),
+            Some('.') => {}
+            _ => return self.unexpected(),
+        }
+        let whole = self.at;
+        if self.eat('.') {
+            if whole == start {
+                self.digit()?;
+            }
+            self.digits();
+        }
+        if self.eat('e') || self.eat('E') {
+            if !self.eat('+') {
+                self.eat('-');
+            }
+            self.digit()?;
+            self.digits();
+        }
+        let written = &self.text[start..self.at];
+        if self.at == whole
+            && let Ok(n) = written.parse::<u64>()
+        {
+            return Ok(integer(negative, n));
+        }
+        // Every text that gets here is one that the standard parser knows; huge ones are infinite.
+        let n = written.parse::<f64>().unwrap_or(f64::NAN);
+        Ok(double(negative, n))
+    }
+
+    fn hexadecimal(&mut self, negative: bool) -> Parsed<Kind> {
+        let mut exact = Some(u64::from(self.hex()?));
+        let mut n = exact.unwrap_or(0) as f64;
+        while let Some(digit) = self.peek().and_then(|c| c.to_digit(16)) {
+            self.at += 1;
+            exact = exact
+                .and_then(|v| v.checked_mul(16))
+                .map(|v| v + u64::from(digit));
+            n = n * 16.0 + f64::from(digit);
+        }
+        Ok(exact.map_or_else(|| double(negative, n), |v| integer(negative, v)))
+    }
+
+    fn digit(&mut self) -> Parsed<()> {
+        match self.peek() {
+            Some('0'..='9') => {
+                self.at += 1;
+                Ok(())
+            }
+            _ => self.unexpected(),
+        }
+    }
+
+    fn digits(&mut self) {
+        while matches!(self.peek(), Some('0'..='9')) {
+            self.at += 1;
+        }
+    }
+}
+
+/// An exact integer where 64 bits hold it.
+fn integer(negative: bool, n: u64) -> Kind {
+    match (negative, i64::try_from(n)) {
+        (false, _) => Kind::Number(n.into()),
+        (true, Ok(n)) => Kind::Number((-n).into()),
+        (true, Err(_)) => double(true, n as f64),
+    }
+}
+
+/// A double; a whole one becomes an integer, so that `1e3` and `5.` are 1000 and 5.
+fn double(negative: bool, n: f64) -> Kind {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let n = if negative { -n } else { n };
+    if n.fract() == 0.0 && n.abs() <= EXACT {
+        return Kind::Number((n as i64).into());
+    }
+    Number::from_f64(n).map_or(Kind::NotFinite, Kind::Number)
+}
+
+fn push_unit(out: &mut String, high: &mut Option<u16>, unit: u16) {
+    match (high.take(), unit) {
+        (Some(first), 0xdc00..=0xdfff) => {
+            let pair = char::decode_utf16([first, unit]).next();
+            out.push(
+                pair.and_then(Result::ok)
+                    .unwrap_or(char::REPLACEMENT_CHARACTER),
+            );
+        }
+        (earlier, unit) => {
+            if earlier.is_some() {
+                out.push(char::REPLACEMENT_CHARACTER);
+            }
+            match unit {
+                0xd800..=0xdbff => *high = Some(unit),
+                _ => {
+                    out.push(char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER))
+                }
+            }
+        }
+    }
+}
+
+fn flush(out: &mut String, high: &mut Option<u16>) {
+    if high.take().is_some() {
+        out.push(char::REPLACEMENT_CHARACTER);
+    }
+}
+
+/// Whether `c` may stand in a bare name.
+pub(super) fn in_name(c: char, first: bool) -> bool {
+    matches!(c, '$' | '_')
+        || c.is_alphabetic()
+        || (!first && (c.is_alphanumeric() || matches!(c, '\u{200c}' | '\u{200d}')))
+}
+
+/// A character as the reference's parser names it in an error.
+fn shown(c: char) -> String {
+    match c {
+        '\'' => "\\'".to_string(),
+        '"' => "\\\"".to_string(),
+        '\\' => "\\\\".to_string(),
+        '\u{8}' => "\\b".to_string(),
+        '\u{c}' => "\\f".to_string(),
+        '\n' => "\\n".to_string(),
+        '\r' => "\\r".to_string(),
+        '\t' => "\\t".to_string(),
+        '\u{b}' => "\\v".to_string(),
+        '\0' => "\\0".to_string(),
+        '\u{2028}' => "\\u2028".to_string(),
+        '\u{2029}' => "\\u2029".to_string(),
+        c if c < ' ' => format!("\\x{:02x}", u32::from(c)),
+        c => c.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn fails(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_whole_dialect() {
+        let text = "\u{feff}// a\n/* b **/ {bare: 1, 'single': \"a'\", \"double\": 'b\"', $x_1: null,\n\
+                    hex: 0xFf, plus: +1, minus: -0x10, five: 5., half: .5, big: 1e3, small: 1.5e-3,\n\
+                    é: [true, false,], \\u0061b: {}, esc: '\\x41\\u0042\\n\\'\\\\\\q\\0',\n\
+                    pair: '\\ud83d\\ude00', lone: '\\ud83dx\\ude00', cont: 'a\\\nb\\\r\nc',}  // end";
+        let expected = json!({
+            "bare": 1, "single": "a'", "double": "b\"", "$x_1": null, "hex": 255, "plus": 1,
+            "minus": -16, "five": 5, "half": 0.5, "big": 1000, "small": 0.0015, "é": [true, false],
+            "ab": {}, "esc": "AB\n'\\q\0", "pair": "😀", "lone": "\u{fffd}x\u{fffd}", "cont": "abc",
+        });
+        assert_eq!(value(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn exact_integers_stay_exact() {
+        assert_eq!(
+            value("123456789012345678").unwrap(),
+            json!(123_456_789_012_345_678_u64)
+        );
+        assert_eq!(
+            value("-9223372036854775807").unwrap(),
+            json!(-9_223_372_036_854_775_807_i64)
+        );
+        assert_eq!(value("-0").unwrap(), json!(0));
+        assert_eq!(value("0").unwrap(), json!(0));
+        assert_eq!(value("0.5e1").unwrap(), json!(5));
+    }
+
+    #[test]
+    fn the_last_of_two_equal_names_counts() {
+        assert_eq!(value("{a: 1, a: {b: 2}}").unwrap(), json!({"a": {"b": 2}}));
+        let tree = parse("{a: 1, a: [7]}").unwrap();
+        let seven = tree.child("a").and_then(|a| a.child("0")).unwrap();
+        assert_eq!(seven.span, 11..12);
+    }
+
+    #[test]
+    fn numbers_without_end_are_found() {
+        let tree = parse("{a: [1, {b: -Infinity}], c: NaN}").unwrap();
+        assert_eq!(tree.not_finite().as_deref(), Some("a.1.b"));
+        assert_eq!(parse("1e999").unwrap().not_finite().as_deref(), Some(""));
+        assert_eq!(parse("{}").unwrap().not_finite(), None);
+    }
+
+    #[test]
+    fn errors_have_the_words_of_the_reference() {
+        let end = "SyntaxError: JSON5: invalid end of input at";
+        let bad = "SyntaxError: JSON5: invalid character";
+        for (text, expected) in [
+            ("", format!("{end} 1:1")),
+            ("{oops", format!("{end} 1:6")),
+            ("{,}", format!("{bad} ',' at 1:2")),
+            ("{ not json", format!("{bad} 'j' at 1:7")),
+            ("{a: 'x", format!("{end} 1:7")),
+            ("{a: 'x\n'}", format!("{bad} '\\n' at 2:0")),
+            ("{a: 1}\n}", format!("{bad} '}}' at 2:1")),
+            ("{a: 01}", format!("{bad} '1' at 1:6")),
+            ("{a: tru}", format!("{bad} '}}' at 1:8")),
+            ("[1 2]", format!("{bad} '2' at 1:4")),
+            ("/* x", format!("{end} 1:5")),
+            ("/x", format!("{bad} 'x' at 1:2")),
+            ("\"😀\" x", format!("{bad} 'x' at 1:6")),
+            ("{a: '\\1'}", format!("{bad} '1' at 1:7")),
+            ("{a: .}", format!("{bad} '}}' at 1:6")),
+            ("{a: 1e}", format!("{bad} '}}' at 1:7")),
+            ("{a: 0x}", format!("{bad} '}}' at 1:7")),
+            ("{a: \u{1}}", format!("{bad} '\\x01' at 1:5")),
+            ("{\"a\" 1}", format!("{bad} '1' at 1:6")),
+        ] {
+            assert_eq!(fails(text), expected, "{text:?}");
+        }
+        let name = fails("{\\u0031: 1}");
+        assert_eq!(
+            name,
+            "SyntaxError: JSON5: invalid identifier character at 1:2"
+        );
+    }
+
+    #[test]
+    fn depth_and_number_of_values_are_bounded() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(parse(&nested(MAX_DEPTH)).is_ok());
+        assert!(fails(&nested(MAX_DEPTH + 1)).contains("nested more than"));
+        assert!(fails(&"[".repeat(1_000_000)).contains("nested more than"));
+        assert!(
+            fails(&format!("[{}]", "0,".repeat(MAX_VALUES))).contains("more than 200000 values")
+        );
+    }
+
+    #[test]
+    fn it_agrees_with_another_parser() {
+        for text in [
+            "{a: [1, -2.5, 0x1f, 'x', \"y\", null, true], 'b c': {d: .5e2},}",
+            "[/* c */ 1, // d\n 2, +3, 1E2, 'a\\\nb']",
+            "{\"u\": \"\\u00e9\\t\", $: 1, _: 2}",
+        ] {
+            let other: Value = json5::from_str(text).unwrap();
+            let ours = value(text).unwrap();
+            assert_eq!(
+                ours.to_string().replace(".0", ""),
+                other.to_string().replace(".0", "")
+            );
+        }
+        for text in [
+            "{a:}", "[,]", "{a 1}", "'", "01", "1.2.3", "nul", "{]", "--1",
+        ] {
+            assert!(
+                json5::from_str::<Value>(text).is_err() && parse(text).is_err(),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The config file into a snapshot: read, parse, include, substitute, check, fill in defaults.
+
+use std::io;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::Issue;
+use super::dotenv;
+use super::env::{self, Env};
+use super::include;
+use super::json5;
+use super::locations::Locations;
+use super::path::join;
+use super::snapshot::Config;
+use super::substitute::substitute;
+use crate::sys::file;
+use crate::sys::id;
+
+/// Most bytes that the config file, or all files that it includes together, may have.
+pub const MAX_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The outcome of a load.
+pub struct Loaded {
+    /// The snapshot. With issues it holds the defaults only, and the path and hash of the file.
+    pub config: Arc<Config>,
+    /// What makes the file invalid, in the order of the schema.
+    pub issues: Vec<Issue>,
+}
+
+/// Reads the config file. A missing one is an empty configuration without issues.
+pub fn load(locations: &Locations) -> Loaded {
+    let text = match file::read_bounded(&locations.config_path, MAX_BYTES) {
+        Ok(bytes) => String::from_utf8(bytes).map_err(|_| "config file is not UTF-8".to_string()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let mut config = Config::empty(locations);
+            let warnings = dotenv::fill(&mut config.env, &locations.state_dir);
+            config
+                .warnings
+                .extend(warnings.into_iter().map(|w| Issue::new("", w)));
+            return Loaded {
+                config: Arc::new(config),
+                issues: Vec::new(),
+            };
+        }
+        Err(e) => Err(format!("config file cannot be read: {e}")),
+    };
+    match text {
+        Ok(text) => of_text(text, locations),
+        Err(why) => Loaded {
+            config: Arc::new(Config {
+                exists: true,
+                ..Config::empty(locations)
+            }),
+            issues: vec![Issue::new("", why)],
+        },
+    }
+}
+
+/// The snapshot that a config file with this text would give.
+pub(super) fn of_text(text: String, locations: &Locations) -> Loaded {
+    let mut config = Config {
+        exists: true,
+        hash: id::sha256_hex(text.as_bytes()),
+        ..Config::empty(locations)
+    };
+    let issues = match Resolved::new(&text, locations) {
+        Ok(found) => {
+            config.raw = Some(text);
+            config.effective = with_defaults(found.resolved.clone());
+            config.parsed = found.parsed;
+            config.resolved = found.resolved;
+            config.env = found.env;
+            config.included = found.included;
+            config.warnings = found.warnings;
+            Vec::new()
+        }
+        Err(issues) => issues,
+    };
+    Loaded {
+        config: Arc::new(config),
+        issues,
+    }
+}
+
+struct Resolved {
+    parsed: Value,
+    resolved: Value,
+    env: Env,
+    included: Vec<std::path::PathBuf>,
+    warnings: Vec<Issue>,
+}
+
+impl Resolved {
+    fn new(text: &str, locations: &Locations) -> Result<Resolved, Vec<Issue>> {
+        let whole = |message: String| vec![Issue::new("", message)];
+        let tree = json5::parse(text).map_err(|e| whole(format!("JSON5 parse failed: {e}")))?;
+        if let Some(path) = tree.not_finite() {
+            let message = "Invalid input: expected number, received Infinity";
+            return Err(vec![Issue::new(path, message)]);
+        }
+        let parsed = tree.to_value();
+        let included = include::resolve(&parsed, &locations.config_path).map_err(whole)?;
+        let mut env = locations.env.clone();
+        let skipped = dotenv::fill(&mut env, &locations.state_dir);
+        let mut warnings: Vec<_> = skipped.into_iter().map(|w| Issue::new("", w)).collect();
+        fill_from_section(&mut env, &included.value, &mut warnings);
+        let (resolved, missing) = substitute(&included.value, &env);
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        if !resolved.is_object() {
+            return Err(whole(format!(
+                "Invalid input: expected object, received {}",
+                super::json_type(&resolved)
+            )));
+        }
+        Ok(Resolved {
+            parsed,
+            resolved,
+            env,
+            included: included.files,
+            warnings,
+        })
+    }
+}
+
+/// Takes over `env.vars.NAME` and `env.NAME`, where the variable is unset.
+fn fill_from_section(env: &mut Env, config: &Value, warnings: &mut Vec<Issue>) {
+    let none = Map::new();
+    let section = config
+        .get("env")
+        .and_then(Value::as_object)
+        .unwrap_or(&none);
+    let vars = section
+        .get("vars")
+        .and_then(Value::as_object)
+        .unwrap_or(&none);
+    let named = vars.iter().map(|(name, value)| ("env.vars", name, value));
+    let direct = section
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "vars" | "shellEnv"))
+        .map(|(name, value)| ("env", name, value));
+    for (place, name, value) in named.chain(direct) {
+        let Some(value) = value.as_str() else {
+            continue;
+        };
+        if env::refused(name) {
+            warnings.push(Issue::new(
+                join(place, name),
+                "ignored: the config may not set this variable",
+            ));
+        } else if !value.trim().is_empty() {
+            env.fill(name, value);
+        }
+    }
+}
+
+/// `config` with the defaults that clients of `config.get` expect to see filled in.
+pub(super) fn with_defaults(mut config: Value) -> Value {
+    let defaults = json!({
+        "agents": {"defaults": {
+            "maxConcurrent": 4,
+            "subagents": {"maxConcurrent": 8},
+            "compaction": {"mode": "safeguard"},
+        }},
+        "commands": {"native": "auto", "nativeSkills": "auto", "restart": true, "ownerDisplay": "raw"},
+        "messages": {"ackReactionScope": "group-mentions"},
+    });
+    fill(&mut config, &defaults);
+    config
+}
+
+fn fill(value: &mut Value, defaults: &Value) {
+    match (value, defaults) {
+        (Value::Object(map), Value::Object(defaults)) => {
+            for (key, default) in defaults {
+                match map.get_mut(key) {
+                    Some(value) => fill(value, default),
+                    None => {
+                        map.insert(key.clone(), default.clone());
+                    }
+                }
+            }
+        }
+        (value @ Value::Null, default) => *value = default.clone(),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::Folder;
+
+    #[test]
+    fn a_file_becomes_a_snapshot() {
+        let dir = Folder::new();
+        dir.write("tok.json5", "{auth: {token: '${TOK}'}}");
+        let text = "{gateway: {$include: './tok.json5', port: 1e4}}";
+        let loaded = dir.load(text, &[("TOK", "s3cret")]);
+        assert_eq!(loaded.issues, []);
+        let config = loaded.config;
+        assert_eq!(config.str("gateway.auth.token"), Some("s3cret"));
+        assert_eq!(config.u64("gateway.port", 0), 10_000);
+        assert_eq!(config.raw(), Some(text));
+        assert_eq!(config.hash(), id::sha256_hex(text.as_bytes()));
+        assert_eq!(config.parsed()["gateway"]["$include"], "./tok.json5");
+        assert_eq!(config.included(), [dir.path().join("tok.json5")]);
+        assert_eq!(config.get("agents.defaults.maxConcurrent"), Some(&json!(4)));
+        assert_eq!(
+            config.resolved().get("agents"),
+            None,
+            "defaults are not in the file"
+        );
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn a_missing_file_is_no_error() {
+        let dir = Folder::new();
+        let loaded = load(&dir.locations(&[]));
+        assert_eq!(loaded.issues, []);
+        assert!(!loaded.config.exists());
+        assert_eq!(loaded.config.hash(), id::sha256_hex(b""));
+        assert_eq!(loaded.config.str("commands.native"), Some("auto"));
+    }
+
+    #[test]
+    fn a_broken_file_is_an_issue_at_the_root() {
+        let dir = Folder::new();
+        let issue = |text: &str| {
+            let loaded = dir.load(text, &[]);
+            assert_eq!(loaded.config.raw(), None);
+            assert_eq!(loaded.config.hash(), id::sha256_hex(text.as_bytes()));
+            loaded.issues[0].to_string()
+        };
+        assert_eq!(
+            issue("{a:"),
+            "<root>: JSON5 parse failed: SyntaxError: JSON5: invalid end of input at 1:4"
+        );
+        assert_eq!(
+            issue("[]"),
+            "<root>: Invalid input: expected object, received array"
+        );
+        assert_eq!(
+            issue("{gateway: {port: Infinity}}"),
+            "gateway.port: Invalid input: expected number, received Infinity"
+        );
+    }
+
+    #[test]
+    fn what_is_no_readable_text_is_an_issue() {
+        let dir = Folder::new();
+        std::fs::write(dir.path().join("openclaw.json"), b"{a: '\xff'}").unwrap();
+        let loaded = load(&dir.locations(&[]));
+        assert_eq!(loaded.issues[0].message, "config file is not UTF-8");
+        std::fs::remove_file(dir.path().join("openclaw.json")).unwrap();
+        dir.write("openclaw.json/x", "");
+        let loaded = load(&dir.locations(&[]));
+        assert!(loaded.issues[0].message.contains("not a regular file"));
+    }
+
+    #[test]
+    fn the_env_section_serves_references_and_children() {
+        let dir = Folder::new();
+        dir.write(".env", "FILE=f\nBOTH=f\n");
+        let loaded = dir.load(
+            "{env: {vars: {A1: '${B1}', BOTH: 's', SET: 'no'}, B1: 'b', LD_PRELOAD: '/x', 'P ': 'x'},
+              ui: {assistant: {name: '${A1}${FILE}${BOTH}'}}}",
+            &[("SET", "yes")],
+        );
+        assert_eq!(loaded.issues, []);
+        let config = loaded.config;
+        assert_eq!(config.str("ui.assistant.name"), Some("${B1}ff"));
+        let added: Vec<_> = config.added_env().collect();
+        assert_eq!(
+            added,
+            [("A1", "${B1}"), ("B1", "b"), ("BOTH", "f"), ("FILE", "f")]
+        );
+        assert_eq!(config.env().get("SET"), Some("yes"));
+        let warned: Vec<_> = config.warnings().iter().map(|w| w.path.as_str()).collect();
+        assert_eq!(warned, ["env.LD_PRELOAD", "env.P "]);
+    }
+
+    #[test]
+    fn cf_01_a_dot_env_beside_the_work_is_not_read() {
+        let dir = Folder::new();
+        dir.write("workspace/.env", "EVIL=1\n");
+        let loaded = dir.load("{}", &[]);
+        assert_eq!(loaded.config.env().get("EVIL"), None);
+        assert_eq!(loaded.config.added_env().count(), 0);
+    }
+}
