@@ -15,7 +15,7 @@ mod snapshot;
 mod store;
 mod substitute;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 
 use std::fmt;
 

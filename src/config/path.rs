@@ -25,7 +25,8 @@ pub fn parse(text: &str) -> Option<Vec<String>> {
                 continue;
             }
             '[' => {
-                if !closed && !(step.is_empty() && steps.is_empty()) {
+                let at_start = step.is_empty() && steps.is_empty();
+                if !(closed || at_start) {
                     steps.push(named(std::mem::take(&mut step))?);
                 }
                 let rest = chars.as_str();

@@ -30,10 +30,6 @@ impl Folder {
         path
     }
 
-    pub fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap()
-    }
-
     /// The places of an installation whose state folder this is.
     pub fn locations(&self, env: &[(&str, &str)]) -> Locations {
         let mut env: Env = env.iter().copied().collect();
