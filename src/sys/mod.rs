@@ -4,6 +4,7 @@ pub mod clock;
 pub mod file;
 pub mod id;
 pub mod lock;
+pub mod log;
 pub mod net;
 pub mod os;
 pub mod port;
