@@ -4,6 +4,7 @@
 //! that we do not know are kept. Files are 0600 in folders 0700, and what was acknowledged is on disk.
 
 pub mod credential;
+pub mod cron_store;
 pub mod paths;
 pub mod session_key;
 #[cfg(test)]

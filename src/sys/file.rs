@@ -47,6 +47,16 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
 /// synced. The file is 0600. A symbolic link at `path` keeps pointing where it did; its target is
 /// replaced. On error the temporary is removed and the target untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, true)
+}
+
+/// As [`write_atomic`], without waiting for the disk: whole or not at all for other processes, but a
+/// power cut may lose it. For copies and caches that can be made again.
+pub fn write_quick(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let dir = parent(&target);
     let temp = temp_beside(&target);
@@ -57,9 +67,14 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
             .mode(FILE_MODE)
             .open(&temp)?;
         f.write_all(bytes)?;
-        f.sync_all()?;
+        if durable {
+            f.sync_all()?;
+        }
         fs::rename(&temp, &target)?;
-        sync_dir(&dir)
+        if durable {
+            sync_dir(&dir)?;
+        }
+        Ok(())
     })();
     if result.is_err() {
         let _ = fs::remove_file(&temp);
