@@ -9,5 +9,6 @@ pub mod paths;
 pub mod session_key;
 #[cfg(test)]
 mod testing;
+pub mod usage;
 
 pub use paths::Paths;
