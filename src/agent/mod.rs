@@ -1,1 +1,3 @@
+//! An agent run: lanes, prompt, model providers, tools.
 
+pub mod skills;

@@ -2,6 +2,8 @@
 //!
 //! The platform is that of the paired record. What a reconnect claims is display text only.
 
+use crate::config::Config;
+
 /// The kind of machine that a node is, as far as the lists below tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
@@ -116,6 +118,14 @@ impl Policy {
             allow: clean(allow),
             deny: clean(deny),
         }
+    }
+
+    /// The policy of that config.
+    pub fn of(config: &Config) -> Policy {
+        Policy::new(
+            &config.list("gateway.nodes.allowCommands"),
+            &config.list("gateway.nodes.denyCommands"),
+        )
     }
 
     /// Whether `command` may be invoked on a node of `platform` at all.
