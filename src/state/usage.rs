@@ -425,11 +425,14 @@ pub fn tokens_of(message: &Value) -> Option<(Tokens, Option<Cost>)> {
     Some((tokens, cost))
 }
 
+/// A transcript and the name of the zone.
+type Key = (PathBuf, String);
+
 /// Summaries of transcripts, each good for one version of its file. One lock, `entries`, not held
 /// while a file is read.
 #[derive(Default)]
 pub struct Cache {
-    entries: Mutex<BTreeMap<(PathBuf, String), (Stamp, Arc<Usage>)>>,
+    entries: Mutex<BTreeMap<Key, (Stamp, Arc<Usage>)>>,
 }
 
 impl Cache {
