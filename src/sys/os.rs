@@ -154,6 +154,17 @@ pub fn is_terminal(fd: RawFd) -> bool {
     unsafe { libc::isatty(fd) == 1 }
 }
 
+/// Columns of the terminal at descriptor `fd`; `None` when it is no terminal or does not say.
+pub fn terminal_columns(fd: RawFd) -> Option<u16> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: the request fills a winsize, and zeroes are one already.
+    let size = unsafe {
+        check(libc::ioctl(fd, libc::TIOCGWINSZ, size.as_mut_ptr())).ok()?;
+        size.assume_init()
+    };
+    Some(size.ws_col).filter(|c| *c > 0)
+}
+
 /// Room on a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
