@@ -6,6 +6,7 @@
 mod error;
 pub mod identity;
 mod socket;
+pub mod target;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use error::{Answer, ClientError, Phase};
 use identity::{DeviceToken, Identity};
 pub use socket::Address;
 use socket::Socket;
+pub use target::{Source, Target, TargetError, Wanted};
 
 use crate::protocol::{Role, VERSIONS};
 use crate::state::Paths;

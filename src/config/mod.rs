@@ -11,6 +11,7 @@ pub mod json5;
 mod load;
 pub mod locations;
 pub mod path;
+mod port;
 mod snapshot;
 mod store;
 mod substitute;
@@ -22,6 +23,7 @@ use std::fmt;
 pub use env::Env;
 pub use load::{Loaded, load};
 pub use locations::Locations;
+pub use port::{DEFAULT_GATEWAY_PORT, gateway_port};
 pub use snapshot::Config;
 pub use store::Store;
 
