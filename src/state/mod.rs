@@ -5,10 +5,10 @@
 
 pub mod credential;
 pub mod cron_store;
+pub mod devices;
 pub mod paths;
 pub mod session_key;
 #[cfg(test)]
 mod testing;
-pub mod usage;
 
 pub use paths::Paths;
