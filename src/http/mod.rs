@@ -1,9 +1,17 @@
 //! HTTP/1.1 on the gateway's port: heads, bodies, answers, and the routes.
 //!
 //! A connection thread reads a head with [`head::read_head`]; a WebSocket upgrade goes to the gateway's
-//! handshake, everything else stays here. `tiny_http` supplies the vocabulary only (`Method`, `Header`,
+//! handshake, everything else to [`serve::serve`]. `tiny_http` supplies the vocabulary only (`Method`, `Header`,
 //! `StatusCode`): its server has no deadlines or bounds, and its writer names itself in a `Server` header
 //! and decides about `Connection` on its own.
 
+pub mod body;
 pub mod head;
+pub mod response;
+pub mod serve;
 pub mod socket;
+
+pub use body::BodyError;
+pub use head::Head;
+pub use response::Response;
+pub use serve::{Limits, Peer, Request, Routes, Served, serve};
