@@ -32,6 +32,8 @@ pub enum Kind {
     OrNull(&'static Kind),
     /// Any of these kinds.
     Either(&'static [Kind]),
+    /// An object whose shape depends on the word in one of its properties.
+    Tagged(&'static str, &'static [(&'static str, Shape)]),
 }
 
 /// An integer from `min` on.
@@ -199,6 +201,21 @@ fn check_kind(kind: &Kind, v: &Value, at: &str, problems: &mut Vec<String>) {
                 check_kind(inner, v, at, problems);
             }
         }
+        Kind::Tagged(tag, shapes) => {
+            let Some(m) = v.as_object() else {
+                return bad("must be object".into());
+            };
+            let word = m.get(*tag).map(|w| w.as_str().unwrap_or(""));
+            match word.map(|w| shapes.iter().find(|(name, _)| *name == w)) {
+                None => bad(format!("must have required property '{tag}'")),
+                Some(Some((_, shape))) => shape.check_map(m, at, problems),
+                Some(None) => {
+                    let words: Vec<&str> = shapes.iter().map(|(name, _)| *name).collect();
+                    let text = format!("at {at}/{tag}: must be one of {}", words.join(", "));
+                    add(problems, text);
+                }
+            }
+        }
         Kind::Either(kinds) => {
             let fits = kinds.iter().any(|k| {
                 let mut none = Vec::new();
@@ -257,6 +274,36 @@ mod tests {
 
     fn problems(v: Value) -> String {
         SHAPE.check(&v).unwrap_err()
+    }
+
+    #[test]
+    fn a_tag_picks_the_shape() {
+        const BIRD: Shape = Shape::strict(&[req("kind", Kind::Text), req("wings", at_least(0))]);
+        const FISH: Shape = Shape::strict(&[req("kind", Kind::Text)]);
+        const PET: Shape = Shape::strict(&[req(
+            "pet",
+            Kind::Tagged("kind", &[("bird", BIRD), ("fish", FISH)]),
+        )]);
+        let check = |pet| PET.check(&json!({"pet": pet}));
+        assert_eq!(check(json!({"kind": "fish"})), Ok(()));
+        let problem = |pet| check(pet).unwrap_err();
+        assert_eq!(
+            problem(json!({"kind": "fish", "wings": 2})),
+            "at /pet: unexpected property 'wings'"
+        );
+        assert_eq!(
+            problem(json!({"kind": "bird"})),
+            "at /pet: must have required property 'wings'"
+        );
+        assert_eq!(
+            problem(json!({"kind": 1})),
+            "at /pet/kind: must be one of bird, fish"
+        );
+        assert_eq!(
+            problem(json!({})),
+            "at /pet: must have required property 'kind'"
+        );
+        assert_eq!(problem(json!([])), "at /pet: must be object");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod cron_store;
 pub mod devices;
 pub mod paths;
 pub mod session_key;
+pub mod system_events;
 #[cfg(test)]
 mod testing;
 

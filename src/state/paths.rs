@@ -176,6 +176,11 @@ impl Paths {
         Some(self.cron_runs().join(format!("{}.jsonl", plain_name(job)?)))
     }
 
+    /// Text that waits for the next turn of a session.
+    pub fn system_events(&self) -> PathBuf {
+        self.root.join("system-events.json")
+    }
+
     /// What may be executed, by agent.
     pub fn exec_approvals(&self) -> &Path {
         &self.exec_approvals
