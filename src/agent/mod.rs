@@ -1,3 +1,15 @@
 //! An agent run: lanes, prompt, model providers, tools.
+//!
+//! Knows no sockets and no connections but those to a model endpoint: it is handed the stores that it
+//! needs and a sender of events.
 
+pub mod cancel;
+pub mod model;
+pub mod provider;
 pub mod skills;
+pub mod sse;
+pub mod stamp;
+#[cfg(test)]
+mod testing;
+
+pub use cancel::{Cancel, Reason};
