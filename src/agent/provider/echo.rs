@@ -34,7 +34,8 @@ impl Provider for Echo {
             if let Some(reason) = cancel.reason() {
                 return Err(ProviderError::Cancelled(reason));
             }
-            let (piece, tail) = rest.split_at(rest.ceil_char_boundary(size));
+            let cut = (size..rest.len()).find(|at| rest.is_char_boundary(*at));
+            let (piece, tail) = rest.split_at(cut.unwrap_or(rest.len()));
             on(Delta::Text(piece));
             rest = tail;
         }
