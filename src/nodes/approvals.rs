@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::WakeAt;
+use super::{Alarm, WakeAt};
 use crate::sys::{clock, id};
 
 /// Requests that may be open or freshly decided at a time.
@@ -225,14 +225,14 @@ struct Entry {
 /// The open requests. One lock, `entries`; never held while a callback runs.
 pub struct Approvals {
     entries: Mutex<BTreeMap<String, Entry>>,
-    wake: WakeAt,
+    alarm: Alarm,
 }
 
 impl Approvals {
     pub fn new(wake: WakeAt) -> Approvals {
         Approvals {
             entries: Mutex::default(),
-            wake,
+            alarm: Alarm::new(wake),
         }
     }
 
@@ -274,7 +274,7 @@ impl Approvals {
             }
             entries.insert(ticket.id.clone(), entry);
         }
-        (self.wake)(deadline);
+        self.alarm.set(deadline);
         Ok(ticket)
     }
 
@@ -308,7 +308,7 @@ impl Approvals {
             e.deadline = forget;
             (e.ticket.clone(), std::mem::take(&mut e.waiting))
         };
-        (self.wake)(forget);
+        self.alarm.set(forget);
         for done in waiting {
             done(&ticket);
         }
@@ -381,8 +381,9 @@ impl Approvals {
         out
     }
 
-    /// Expires what is open too long and forgets what was decided long ago. Answers when the next one is.
-    pub fn expire(&self, now: Instant) -> Option<Instant> {
+    /// Expires what is open too long and forgets what was decided long ago.
+    pub fn expire(&self, now: Instant) {
+        self.alarm.clear();
         let (over, next) = {
             let mut entries = self.lock();
             let ids: Vec<String> = entries
@@ -398,7 +399,9 @@ impl Approvals {
                 done(&e.ticket);
             }
         }
-        next
+        if let Some(next) = next {
+            self.alarm.set(next);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
@@ -484,7 +487,7 @@ mod tests {
         let a = approvals();
         open(&a, "x");
         let early = wait(&a, "x").unwrap();
-        assert_eq!(a.expire(past_all()), None);
+        a.expire(past_all());
         assert_eq!(early.try_recv().unwrap().decision, None);
         assert_eq!(a.resolve("x", Decision::AllowOnce), None);
         assert_eq!(a.consume("x", &request(), &me()), Err(UseError::Unknown));

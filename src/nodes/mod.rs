@@ -13,8 +13,40 @@ pub use approvals::Approvals;
 pub use policy::{Platform, Policy};
 pub use registry::Registry;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Asks for a call of `expire` at that time or soon after it.
 pub type WakeAt = Arc<dyn Fn(Instant) + Send + Sync>;
+
+/// Asks to be woken for the earliest of many deadlines, instead of once for each.
+struct Alarm {
+    wake: WakeAt,
+    /// What was asked for last and has not come yet.
+    armed: Mutex<Option<Instant>>,
+}
+
+impl Alarm {
+    fn new(wake: WakeAt) -> Alarm {
+        Alarm {
+            wake,
+            armed: Mutex::new(None),
+        }
+    }
+
+    /// There is something to do at `deadline`.
+    fn set(&self, deadline: Instant) {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        if armed.is_some_and(|a| a <= deadline) {
+            return;
+        }
+        *armed = Some(deadline);
+        drop(armed);
+        (self.wake)(deadline);
+    }
+
+    /// It rang. To be called before the deadlines are looked at, so that none is missed in between.
+    fn clear(&self) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::WakeAt;
+use super::{Alarm, WakeAt};
 use crate::protocol::Event;
 use crate::sys::id;
 
@@ -136,14 +136,14 @@ struct Inner {
 /// The connected nodes. One lock, `inner`; never held while a callback or a sender runs.
 pub struct Registry {
     inner: Mutex<Inner>,
-    wake: WakeAt,
+    alarm: Alarm,
 }
 
 impl Registry {
     pub fn new(wake: WakeAt) -> Registry {
         Registry {
             inner: Mutex::default(),
-            wake,
+            alarm: Alarm::new(wake),
         }
     }
 
@@ -226,7 +226,7 @@ impl Registry {
                 }
             }
         };
-        (self.wake)(deadline);
+        self.alarm.set(deadline);
         if !send(Event::NodeInvokeRequest, &frame) {
             let pending = self.lock().pending.remove(&id);
             if let Some(p) = pending {
@@ -265,8 +265,9 @@ impl Registry {
         })
     }
 
-    /// Ends the commands whose time is over. Answers when the next one is.
-    pub fn expire(&self, now: Instant) -> Option<Instant> {
+    /// Ends the commands whose time is over.
+    pub fn expire(&self, now: Instant) {
+        self.alarm.clear();
         let (over, next) = {
             let mut inner = self.lock();
             let over = inner.take(|p| p.deadline <= now);
@@ -275,7 +276,9 @@ impl Registry {
         for p in over {
             (p.done)(Err(InvokeError::TimedOut));
         }
-        next
+        if let Some(next) = next {
+            self.alarm.set(next);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -419,9 +422,9 @@ mod tests {
         let r = registry();
         let (frames, _) = join(&r, "n", "c");
         let answers = ask(&r, "n", Some(10));
-        assert!(r.expire(Instant::now() - Duration::from_secs(1)).is_some());
+        r.expire(Instant::now() - Duration::from_secs(1));
         assert!(answers.try_recv().is_err());
-        assert_eq!(r.expire(Instant::now() + Duration::from_secs(1)), None);
+        r.expire(Instant::now() + Duration::from_secs(1));
         assert_eq!(answers.try_recv().unwrap(), Err(InvokeError::TimedOut));
         drop(frames);
         assert_eq!(
@@ -432,6 +435,21 @@ mod tests {
             ask(&r, "x", None).try_recv().unwrap(),
             Err(InvokeError::NotConnected)
         );
+    }
+
+    #[test]
+    fn one_wake_up_serves_many_deadlines() {
+        let (tx, woken) = mpsc::channel();
+        let r = Registry::new(Arc::new(move |at| tx.send(at).unwrap()));
+        let (_frames, _) = join(&r, "n", "c");
+        let waiting: Vec<Answers> = [5000, 6000, 100, 7000]
+            .map(|ms| ask(&r, "n", Some(ms)))
+            .into();
+        let asked: Vec<Instant> = woken.try_iter().collect();
+        assert_eq!(asked.len(), 2, "for the first, and for the earlier one");
+        r.expire(asked[1]);
+        assert_eq!(waiting[2].try_recv().unwrap(), Err(InvokeError::TimedOut));
+        assert_eq!(woken.try_iter().collect::<Vec<_>>(), [asked[0]]);
     }
 
     #[test]

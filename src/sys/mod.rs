@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod file;
+pub mod folder;
 pub mod id;
 pub mod lock;
 pub mod log;

@@ -5,10 +5,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -129,6 +130,35 @@ fn set_option(
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     })
+}
+
+/// Opens the file `name` of the open folder `dir`; `flags` and `mode` as in open(2).
+pub fn open_at(dir: &File, name: &CStr, flags: i32, mode: u32) -> io::Result<File> {
+    // SAFETY: the descriptor is open as long as `dir` is borrowed, the name ends with a NUL.
+    let fd = unsafe {
+        libc::openat(
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            flags | libc::O_CLOEXEC,
+            libc::c_uint::from(mode),
+        )
+    };
+    check(fd.min(0))?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Renames the file `from` of the open folder `dir` to `to` in the same folder.
+pub fn rename_at(dir: &File, from: &CStr, to: &CStr) -> io::Result<()> {
+    let fd = dir.as_raw_fd();
+    // SAFETY: the descriptor is open as long as `dir` is borrowed, the names end with a NUL.
+    check(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) })
+}
+
+/// Removes the file `name` of the open folder `dir`.
+pub fn remove_at(dir: &File, name: &CStr) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as `dir` is borrowed, the name ends with a NUL.
+    check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) })
 }
 
 /// The effective user id of this process.
