@@ -12,6 +12,7 @@ use data_encoding::BASE64;
 use ed25519_compact::{KeyPair, Noise, Seed};
 use serde_json::{Map, Value, json};
 
+use crate::protocol::device::SPKI;
 use crate::state::Paths;
 use crate::sys::{clock, file, id, lock};
 
@@ -22,10 +23,6 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// What comes before the 32 bytes of an Ed25519 key in PKCS #8, version 1.
 const PKCS8: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
-/// What comes before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo.
-const SPKI: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
 /// A device: its id and the key that proves it.

@@ -21,7 +21,7 @@ pub use socket::Address;
 use socket::Socket;
 pub use target::{Source, Target, TargetError, Wanted};
 
-use crate::protocol::{Role, VERSIONS};
+use crate::protocol::{Role, VERSIONS, device};
 use crate::state::Paths;
 use crate::sys::{clock, id};
 
@@ -347,17 +347,18 @@ impl<'a> Introduction<'a> {
         }
         if let Some(me) = self.identity {
             let token = shown.token.as_ref().or(device_token);
-            let text = format!(
-                "v2|{}|{}|{}|{}|{}|{now}|{}|{nonce}",
-                me.device_id,
-                about.client_id,
-                about.mode,
-                about.role,
-                scopes.join(","),
-                token.map_or("", String::as_str),
-            );
+            let signed = device::Signed {
+                device_id: &me.device_id,
+                client_id: about.client_id,
+                client_mode: about.mode,
+                role: about.role.as_str(),
+                scopes,
+                signed_at: now,
+                token: token.map_or("", String::as_str),
+                nonce,
+            };
             params["device"] = json!({
-                "id": me.device_id, "publicKey": me.public_key(), "signature": me.sign(&text),
+                "id": me.device_id, "publicKey": me.public_key(), "signature": me.sign(&signed.text()),
                 "signedAt": now, "nonce": nonce,
             });
         }

@@ -4,6 +4,7 @@
 //! swaps it whole. An invalid file never becomes a snapshot. What settings mean is left to the rooms
 //! that read them.
 
+pub mod agents;
 mod dotenv;
 pub mod env;
 mod include;

@@ -1,5 +1,6 @@
 //! The WebSocket protocol as data: frames, errors, scopes, events, parameter shapes. No I/O.
 
+pub mod device;
 pub mod error;
 pub mod event;
 pub mod frame;

@@ -10,8 +10,6 @@ pub const MAIN: &str = "main";
 pub const GLOBAL: &str = "global";
 /// The key of messages that could not be attributed.
 pub const UNKNOWN: &str = "unknown";
-/// Characters of an agent id.
-const MAX_AGENT_ID: usize = 64;
 
 /// The parts of a key that has an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,24 +41,7 @@ pub fn is_malformed(key: &str) -> bool {
 /// An agent id as it is stored: lower case, other characters than `a-z0-9_-` replaced by one `-`, at
 /// most 64 of them; `main` when nothing is left.
 pub fn agent_id(text: &str) -> String {
-    let text = text.trim().to_lowercase();
-    let mut id = String::with_capacity(text.len().min(MAX_AGENT_ID));
-    let mut replaced = false;
-    for c in text.chars() {
-        if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
-            id.push(c);
-            replaced = false;
-        } else if !replaced {
-            id.push('-');
-            replaced = true;
-        }
-    }
-    let mut id = id.trim_matches('-').to_string();
-    id.truncate(MAX_AGENT_ID);
-    if id.is_empty() {
-        id.push_str(DEFAULT_AGENT);
-    }
-    id
+    crate::config::agents::normalise(text)
 }
 
 /// The key of the main session of `agent`.
@@ -254,7 +235,7 @@ mod tests {
         for (text, id) in cases {
             assert_eq!(agent_id(text), id, "{text:?}");
         }
-        assert_eq!(agent_id(&"a".repeat(200)).len(), MAX_AGENT_ID);
+        assert_eq!(agent_id(&"a".repeat(200)).len(), 64);
     }
 
     #[test]

@@ -1,0 +1,411 @@
+//! From options, environment and config to a running gateway, and round again at a restart.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::auth::{AuthMode, Secrets, limiter_for};
+use super::bind::{self, Bound};
+use super::lifecycle::{self, Request};
+use super::listener::Listeners;
+use super::options::{AuthFlag, Bind, RunOptions};
+use super::presence::Presence;
+use super::reload::Reloader;
+use super::ws_log::WsLogger;
+use super::{Gateway, Limits};
+use crate::VERSION;
+use crate::config::{self, Config, Env, Issue, Locations};
+use crate::state::{self, Paths, credential};
+use crate::sys::lock::{FileLock, LockError};
+use crate::sys::{file, net, os};
+
+/// How long another gateway on the same state directory may take to end.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// The port when nothing says otherwise.
+pub const DEFAULT_PORT: u16 = 18789;
+
+/// Why the gateway does not run.
+#[derive(Debug)]
+pub enum StartError {
+    /// Exit status 78.
+    InvalidConfig(Vec<Issue>),
+    PortInUse {
+        address: SocketAddr,
+        owners: Vec<String>,
+    },
+    /// Another gateway holds the state directory.
+    Locked {
+        holder: Option<u32>,
+        path: std::path::PathBuf,
+    },
+    /// A non-loopback bind without a credential.
+    NoAuth(Bind),
+    /// Anything else, in a sentence.
+    Failed(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::InvalidConfig(issues) => {
+                f.write_str("invalid config")?;
+                issues.iter().try_for_each(|i| write!(f, "\n- {i}"))
+            }
+            StartError::PortInUse { address, owners } => {
+                write!(
+                    f,
+                    "another gateway instance is already listening on ws://{address} (EADDRINUSE)"
+                )?;
+                match owners.is_empty() {
+                    true => Ok(()),
+                    false => write!(
+                        f,
+                        "\nPort {} is already in use by {}.",
+                        address.port(),
+                        owners.join(", ")
+                    ),
+                }
+            }
+            StartError::Locked { holder, path } => {
+                match holder {
+                    Some(pid) => write!(f, "gateway already running (pid {pid})")?,
+                    None => f.write_str("gateway already running")?,
+                }
+                write!(
+                    f,
+                    "; it holds {}; lock timeout after {}ms",
+                    path.display(),
+                    LOCK_WAIT.as_millis()
+                )
+            }
+            StartError::NoAuth(bind) => write!(
+                f,
+                "Refusing to bind gateway to {} without auth.\nSet gateway.auth.token/password (or \
+                 OPENCLAW_GATEWAY_TOKEN/OPENCLAW_GATEWAY_PASSWORD) or pass --token/--password.",
+                bind.as_str()
+            ),
+            StartError::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Runs a gateway until it is told to stop. Restarts happen in here.
+pub fn run(env: Env, locations: Locations, options: RunOptions) -> Result<(), StartError> {
+    os::bound_allocator();
+    let failed = |what: &str| {
+        let what = what.to_string();
+        move |e: std::io::Error| StartError::Failed(format!("{what}: {e}"))
+    };
+    let paths = state_paths(&locations);
+    file::make_private_dir(paths.root()).map_err(failed("cannot make the state directory"))?;
+    let _lock = lock(&paths)?;
+    let (tx, rx) = lifecycle::requests();
+    lifecycle::watch_signals(tx.clone()).map_err(failed("cannot watch signals"))?;
+
+    let loaded = config::load(&locations);
+    if !loaded.issues.is_empty() {
+        return Err(StartError::InvalidConfig(loaded.issues));
+    }
+    let mut config = loaded.config;
+    for w in config.warnings() {
+        log::warn!(target: "gateway", "config: {w}");
+    }
+    let mut restarted = None;
+    loop {
+        let running = Running::start(
+            &env,
+            &locations,
+            &paths,
+            &options,
+            config,
+            tx.clone(),
+            restarted,
+        )?;
+        let (end, last_good) = running.wait(&rx);
+        match end {
+            End::Stop => return Ok(()),
+            End::Restart => restarted = Some(Instant::now()),
+        }
+        // A file that broke meanwhile must not keep the gateway down.
+        let loaded = config::load(&locations);
+        config = match loaded.issues.is_empty() {
+            true => loaded.config,
+            false => {
+                for i in &loaded.issues {
+                    log::warn!(target: "gateway", "restarting with the last good config: {i}");
+                }
+                last_good
+            }
+        };
+    }
+}
+
+/// The state directory of `locations`.
+pub fn state_paths(locations: &Locations) -> Paths {
+    Paths::new(&locations.state_dir).with_credentials(&locations.oauth_dir)
+}
+
+fn lock(paths: &Paths) -> Result<FileLock, StartError> {
+    let path = paths.gateway_lock();
+    FileLock::acquire(&path, LOCK_WAIT).map_err(|e| match e {
+        LockError::Held { holder, path } => StartError::Locked {
+            holder: holder.map(|h| h.pid),
+            path,
+        },
+        LockError::Io(e) => StartError::Failed(format!("cannot lock {}: {e}", path.display())),
+    })
+}
+
+enum End {
+    Stop,
+    Restart,
+}
+
+/// One life of the gateway, between restarts.
+struct Running {
+    gateway: Arc<Gateway>,
+    listeners: Listeners,
+    reloader: Arc<Reloader>,
+}
+
+impl Running {
+    fn start(
+        env: &Env,
+        locations: &Locations,
+        paths: &Paths,
+        options: &RunOptions,
+        config: Arc<Config>,
+        requests: Sender<Request>,
+        restarted: Option<Instant>,
+    ) -> Result<Running, StartError> {
+        let mode = bind_mode(options, &config)?;
+        let secrets = secrets(env, paths, options, &config)?;
+        let ip = bind::address(mode, &config)?;
+        guard(mode, ip.is_loopback(), &secrets, &config)?;
+        let bound = bind::listen(ip, port(env, options, &config)?)?;
+
+        let store = Arc::new(config::Store::new(config.clone()));
+        let host = os::host_name();
+        let shown_ip =
+            net::lan_address().map_or_else(|| "127.0.0.1".to_string(), |ip| ip.to_string());
+        let gateway = Arc::new(Gateway {
+            locations: locations.clone(),
+            paths: paths.clone(),
+            config: store,
+            hub: Default::default(),
+            presence: Presence::new(&host, &shown_ip, VERSION),
+            health: Default::default(),
+            clock: Default::default(),
+            devices: state::devices::Store::new(paths.clone()),
+            connections: Default::default(),
+            control_plane: Default::default(),
+            ws_log: WsLogger::new(options.verbose, options.ws_log),
+            stopping: AtomicBool::new(false),
+            requests,
+            port: bound.port,
+            loopback: bound.loopback,
+            started: Instant::now(),
+            limiter: RwLock::new(Arc::new(limiter_for(&config, bound.loopback))),
+            limits: RwLock::new(Limits::of(&config)),
+            secrets: RwLock::new(Arc::new(secrets)),
+            refresh_due: AtomicBool::new(false),
+            restart: Mutex::default(),
+        });
+        gateway.restarted_at(restarted);
+        gateway.hub.presence_changed();
+        let failed = |e: std::io::Error| StartError::Failed(format!("out of threads: {e}"));
+        gateway.clock.start().map_err(failed)?;
+        gateway.start_ticking();
+        let reloader = Reloader::start(&gateway, env.clone(), options.clone());
+        let (ws, port) = (bound.urls("ws"), bound.port);
+        let Bound { sockets, .. } = bound;
+        let listeners = Listeners::start(sockets, &gateway).map_err(failed)?;
+        announce(&config, &ws, options, port);
+        Ok(Running {
+            gateway,
+            listeners,
+            reloader,
+        })
+    }
+
+    /// Waits for the end of this life; with it the last good config.
+    fn wait(self, requests: &Receiver<Request>) -> (End, Arc<Config>) {
+        let end = loop {
+            match requests.recv() {
+                Ok(Request::Reload) => self.reloader.check_now(),
+                Ok(Request::Restart(why)) => {
+                    log::info!(target: "gateway", "received {why}; restarting");
+                    break End::Restart;
+                }
+                Ok(Request::Stop(_)) | Err(_) => break End::Stop,
+            }
+        };
+        self.reloader.stop();
+        let restarting = matches!(end, End::Restart);
+        self.gateway.go_down(self.listeners, restarting);
+        if restarting {
+            log::info!(target: "gateway", "restart mode: in-process restart");
+            // What was asked for while going down is done by going down.
+            while let Ok(r) = requests.try_recv() {
+                if matches!(r, Request::Stop(_)) {
+                    return (End::Stop, self.gateway.config.current());
+                }
+            }
+        }
+        (end, self.gateway.config.current())
+    }
+}
+
+fn announce(config: &Config, urls: &str, options: &RunOptions, port: u16) {
+    let model = config::agents::model(config, &config::agents::default_id(config));
+    log::info!(target: "gateway", "agent model: {model}");
+    log::info!(target: "gateway", "listening on {urls} (PID {})", std::process::id());
+    for line in &options.greeting {
+        log::info!(target: "gateway", "{}", line.replace("{port}", &port.to_string()));
+    }
+}
+
+fn bind_mode(options: &RunOptions, config: &Config) -> Result<Bind, StartError> {
+    let configured = config.str("gateway.bind").unwrap_or("loopback");
+    let unknown = || StartError::Failed(format!("unknown gateway.bind {configured:?}"));
+    options
+        .bind
+        .or_else(|| Bind::parse(configured))
+        .ok_or_else(unknown)
+}
+
+/// `--port`, then `OPENCLAW_GATEWAY_PORT`, then `gateway.port`, then [`DEFAULT_PORT`].
+pub fn port(env: &Env, options: &RunOptions, config: &Config) -> Result<u16, StartError> {
+    if let Some(p) = options.port {
+        return Ok(p);
+    }
+    let from_env = env
+        .text("OPENCLAW_GATEWAY_PORT")
+        .or_else(|| env.text("CLAWDBOT_GATEWAY_PORT"));
+    if let Some(text) = from_env {
+        return text.trim().parse().map_err(|_| {
+            StartError::Failed(format!(
+                "OPENCLAW_GATEWAY_PORT is no port number: {text:?}; use 1 to 65535"
+            ))
+        });
+    }
+    let configured = config.u64("gateway.port", u64::from(DEFAULT_PORT));
+    u16::try_from(configured)
+        .map_err(|_| StartError::Failed(format!("gateway.port is {configured}; use 1 to 65535")))
+}
+
+/// The credential in force: flag, then config, then environment, then the one that the gateway keeps.
+pub fn secrets(
+    env: &Env,
+    paths: &Paths,
+    options: &RunOptions,
+    config: &Config,
+) -> Result<Secrets, StartError> {
+    let pick = |flag: &Option<String>,
+                path: &str,
+                names: [&str; 2]|
+     -> Result<Option<String>, StartError> {
+        let chosen = match (flag, config.str(path)) {
+            (Some(f), _) => Some(f.as_str()),
+            (None, Some(c)) => Some(c),
+            (None, None) => names.iter().find_map(|n| env.text(n)),
+        };
+        match chosen {
+            Some(c) if c.trim().is_empty() => Err(StartError::Failed(format!(
+                "{path} is blank: set a secret, or remove it to have one made"
+            ))),
+            other => Ok(other.map(|c| c.trim().to_string())),
+        }
+    };
+    let token = pick(
+        &options.token,
+        "gateway.auth.token",
+        ["OPENCLAW_GATEWAY_TOKEN", "CLAWDBOT_GATEWAY_TOKEN"],
+    )?;
+    let password = pick(
+        &options.password,
+        "gateway.auth.password",
+        ["OPENCLAW_GATEWAY_PASSWORD", "CLAWDBOT_GATEWAY_PASSWORD"],
+    )?;
+    let mode = match (
+        options.auth,
+        config.str("gateway.auth.mode").and_then(AuthMode::parse),
+    ) {
+        (Some(AuthFlag::Token), _) => AuthMode::Token,
+        (Some(AuthFlag::Password), _) => AuthMode::Password,
+        (None, Some(mode)) => mode,
+        (None, None) if password.is_some() => AuthMode::Password,
+        (None, None) => AuthMode::Token,
+    };
+    let value = match mode {
+        AuthMode::None | AuthMode::TrustedProxy => String::new(),
+        AuthMode::Token => match token {
+            Some(t) => t,
+            None => credential::ensure(paths).map_err(|e| StartError::Failed(e.to_string()))?,
+        },
+        AuthMode::Password => password.ok_or_else(|| {
+            StartError::Failed(
+                "Gateway auth is set to password, but no password is configured.\nSet gateway.auth.password \
+                 (or OPENCLAW_GATEWAY_PASSWORD), or pass --password."
+                    .into(),
+            )
+        })?,
+    };
+    Ok(Secrets::new(mode, &value, config))
+}
+
+/// What must not be started, whatever was asked.
+fn guard(mode: Bind, loopback: bool, secrets: &Secrets, config: &Config) -> Result<(), StartError> {
+    if secrets.mode == AuthMode::None {
+        if !loopback {
+            return Err(StartError::NoAuth(mode));
+        }
+        log::warn!(
+            target: "gateway",
+            "auth mode=none explicitly configured; all gateway connections are unauthenticated."
+        );
+    }
+    let fail = |text: &str| Err(StartError::Failed(text.to_string()));
+    let origins = !config.list("gateway.controlUi.allowedOrigins").is_empty()
+        || config.bool(
+            "gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback",
+            false,
+        );
+    if !loopback && config.bool("gateway.controlUi.enabled", true) && !origins {
+        return fail(
+            "non-loopback Control UI requires gateway.controlUi.allowedOrigins (set explicit origins), or set \
+             gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback=true to use Host-header origin fallback mode",
+        );
+    }
+    if secrets.mode == AuthMode::TrustedProxy {
+        let proxies = config.list("gateway.trustedProxies");
+        if proxies.is_empty() {
+            return fail(
+                "gateway auth mode=trusted-proxy requires gateway.trustedProxies to be configured with at least \
+                 one proxy IP",
+            );
+        }
+        if config
+            .str("gateway.auth.trustedProxy.userHeader")
+            .is_none_or(|h| h.trim().is_empty())
+        {
+            return fail(
+                "gateway auth mode is trusted-proxy, but no trustedProxy config was provided (set \
+                 gateway.auth.trustedProxy)",
+            );
+        }
+        if loopback && !super::peer::lists_loopback(&proxies) {
+            return fail(
+                "gateway auth mode=trusted-proxy with bind=loopback requires gateway.trustedProxies to include \
+                 127.0.0.1, ::1, or a loopback CIDR",
+            );
+        }
+    }
+    Ok(())
+}
