@@ -11,5 +11,6 @@ pub mod sse;
 pub mod stamp;
 #[cfg(test)]
 mod testing;
+pub mod tools;
 
 pub use cancel::{Cancel, Reason};

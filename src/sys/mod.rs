@@ -1,6 +1,7 @@
 //! The operating system, behind names that say what the rest of the house needs of it.
 
 pub mod clock;
+pub mod confine;
 pub mod file;
 pub mod folder;
 pub mod id;
