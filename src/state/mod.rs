@@ -3,13 +3,17 @@
 //! Every file has the reference's name, place and format, so that an operator can go back to it; fields
 //! that we do not know are kept. Files are 0600 in folders 0700, and what was acknowledged is on disk.
 
+pub mod approvals;
 pub mod credential;
 pub mod cron_store;
 pub mod devices;
+pub mod nodes;
 pub mod paths;
 pub mod session_key;
 pub mod system_events;
+mod table;
 #[cfg(test)]
 mod testing;
+pub mod usage;
 
 pub use paths::Paths;

@@ -8,22 +8,20 @@
 mod record;
 
 use std::fmt;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 
 use super::Paths;
+use super::table::Table;
 use crate::protocol::{Role, Scopes};
-use crate::sys::{clock, file, id, secret};
+use crate::sys::{clock, id, secret};
 use record::{Pending, paired_view, words};
 
 /// Life of a pending request in milliseconds.
 const PENDING_TTL_MS: u64 = 5 * 60_000;
 /// Pending requests that are kept; the oldest gives way.
 const MAX_PENDING: usize = 64;
-/// Largest file that is read, in bytes.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Random bytes of a device token.
 const TOKEN_BYTES: usize = 32;
 
@@ -119,77 +117,20 @@ impl From<std::io::Error> for Error {
 }
 
 /// The two files. One lock, held while they are read or replaced.
-pub struct Store {
-    paths: Paths,
-    state: Mutex<State>,
-}
+pub struct Store(Mutex<State>);
 
-#[derive(Default)]
 struct State {
     pending: Table,
     paired: Table,
 }
 
-/// One file: an object by id, and the version of the file that it was read from.
-#[derive(Default)]
-struct Table {
-    rows: Map<String, Value>,
-    stamp: Option<file::Stamp>,
-}
-
-impl Table {
-    /// Reads the file again when somebody else has replaced it. A torn file is put aside, not lost.
-    fn refresh(&mut self, path: &Path) -> std::io::Result<()> {
-        let now = file::stamp(path);
-        if now == self.stamp {
-            return Ok(());
-        }
-        let bytes = match file::read_bounded(path, MAX_FILE) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            other => other?,
-        };
-        let _ = file::tighten(path);
-        self.rows = match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(rows)) => rows,
-            _ if bytes.is_empty() => Map::new(),
-            _ => {
-                let aside = path.with_extension(format!("json.broken-{}", clock::now_ms()));
-                std::fs::rename(path, &aside)?;
-                log::error!(target: "gateway", "{} is not readable JSON: kept as {}, starting empty", path.display(), aside.display());
-                Map::new()
-            }
-        };
-        self.stamp = file::stamp(path);
-        Ok(())
-    }
-
-    fn save(&mut self, path: &Path) -> std::io::Result<()> {
-        if let Some(dir) = path.parent() {
-            file::make_private_dir(dir)?;
-        }
-        let mut text = serde_json::to_vec_pretty(&self.rows).map_err(std::io::Error::other)?;
-        text.push(b'\n');
-        let result = file::write_atomic(path, &text);
-        // What could not be written must not stay in memory as if it had been.
-        self.stamp = if result.is_ok() {
-            file::stamp(path)
-        } else {
-            None
-        };
-        if result.is_err() {
-            self.rows = Map::new();
-        }
-        result
-    }
-}
-
 impl Store {
     /// The store below the state directory of `paths`. Nothing is read before it is needed.
     pub fn new(paths: Paths) -> Store {
-        Store {
-            paths,
-            state: Mutex::default(),
-        }
+        Store(Mutex::new(State {
+            pending: Table::new(paths.devices_pending()),
+            paired: Table::new(paths.devices_paired()),
+        }))
     }
 
     /// Looks whether a proven device may have what it asks for, and asks for approval if not.
@@ -292,7 +233,7 @@ impl Store {
         let request = Pending::new(&request_id, ask, false, repair, now);
         let view = request.value().clone();
         s.pending.rows.insert(request_id, request.into_value());
-        s.pending.save(&self.paths.devices_pending())?;
+        s.pending.save()?;
         Ok((view, true))
     }
 
@@ -315,7 +256,7 @@ impl Store {
         s.paired.rows.insert(device_id, approved);
         self.save_paired(&mut s)?;
         s.pending.rows.remove(request_id);
-        s.pending.save(&self.paths.devices_pending())?;
+        s.pending.save()?;
         Ok(view)
     }
 
@@ -324,7 +265,7 @@ impl Store {
         let mut s = self.lock()?;
         let request = self.waiting(&s, request_id)?;
         s.pending.rows.remove(request_id);
-        s.pending.save(&self.paths.devices_pending())?;
+        s.pending.save()?;
         Ok(request["deviceId"].as_str().unwrap_or("").to_string())
     }
 
@@ -499,13 +440,13 @@ impl Store {
     }
 
     fn save_paired(&self, s: &mut State) -> Result<(), Error> {
-        Ok(s.paired.save(&self.paths.devices_paired())?)
+        Ok(s.paired.save()?)
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, State>, Error> {
-        let mut s = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        s.pending.refresh(&self.paths.devices_pending())?;
-        s.paired.refresh(&self.paths.devices_paired())?;
+        let mut s = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        s.pending.refresh()?;
+        s.paired.refresh()?;
         Ok(s)
     }
 }

@@ -1,9 +1,11 @@
 use super::*;
 use crate::state::testing::Folder;
+use crate::sys::file;
 
 struct Kit {
     store: Store,
     info: Map<String, Value>,
+    paths: Paths,
     _folder: Folder,
 }
 
@@ -11,8 +13,10 @@ fn kit() -> Kit {
     let folder = Folder::new();
     let info =
         json!({"id": "node-host", "mode": "node", "platform": "ios", "displayName": "Phone"});
+    let paths = Paths::new(folder.path());
     Kit {
-        store: Store::new(Paths::new(folder.path())),
+        store: Store::new(paths.clone()),
+        paths,
         info: info.as_object().unwrap().clone(),
         _folder: folder,
     }
@@ -282,7 +286,7 @@ fn rotation_voids_the_old_token_and_no_view_shows_one() {
     let shown = k.store.list().unwrap().to_string();
     assert!(!shown.contains(&new.token), "{shown}");
     // Another process, the same files.
-    let again = Store::new(k.store.paths.clone());
+    let again = Store::new(k.paths.clone());
     assert_eq!(
         again.verify_token("d", Role::Node, &Scopes::none(), &new.token),
         TokenCheck::Good
@@ -292,7 +296,7 @@ fn rotation_voids_the_old_token_and_no_view_shows_one() {
 #[test]
 fn files_of_the_reference_are_read_and_kept() {
     let k = kit();
-    let path = k.store.paths.devices_paired();
+    let path = k.paths.devices_paired();
     file::make_private_dir(path.parent().unwrap()).unwrap();
     let recorded = json!({"d": {
         "deviceId": "d", "publicKey": "k", "displayName": "Tablet", "platform": "android",
@@ -318,7 +322,7 @@ fn files_of_the_reference_are_read_and_kept() {
 #[test]
 fn a_torn_file_is_put_aside() {
     let k = kit();
-    let path = k.store.paths.devices_paired();
+    let path = k.paths.devices_paired();
     file::make_private_dir(path.parent().unwrap()).unwrap();
     file::write_atomic(&path, b"{\"d\": {").unwrap();
     assert_eq!(k.store.list().unwrap()["paired"], json!([]));
