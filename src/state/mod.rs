@@ -4,16 +4,21 @@
 //! that we do not know are kept. Files are 0600 in folders 0700, and what was acknowledged is on disk.
 
 pub mod approvals;
+mod aside;
 pub mod credential;
 pub mod cron_store;
 pub mod devices;
+mod error;
 pub mod nodes;
 pub mod paths;
 pub mod session_key;
+pub mod sessions;
 pub mod system_events;
 mod table;
 #[cfg(test)]
 mod testing;
+pub mod transcript;
 pub mod usage;
 
+pub use error::Error;
 pub use paths::Paths;

@@ -33,8 +33,18 @@ impl Drop for FileLock {
 }
 
 impl FileLock {
-    /// Locks the file at `path` (made 0600 when missing), waiting up to `wait` for another holder.
+    /// Locks the file at `path` (made 0600 when missing), waiting up to `wait` for another holder, and
+    /// writes into it who has it now.
     pub fn acquire(path: &Path, wait: Duration) -> Result<FileLock, LockError> {
+        let mut lock = Self::acquire_silently(path, wait)?;
+        // Only for people: a full disk must not cost the lock.
+        let _ = note_holder(&mut lock.file);
+        Ok(lock)
+    }
+
+    /// As [`FileLock::acquire`] without naming the holder: for locks held for moments, whose file would
+    /// otherwise be written each time.
+    pub fn acquire_silently(path: &Path, wait: Duration) -> Result<FileLock, LockError> {
         let deadline = Instant::now() + wait;
         let mut file = OpenOptions::new()
             .read(true)
@@ -53,8 +63,6 @@ impl FileLock {
             }
             std::thread::sleep(POLL.min(left));
         }
-        // Only for people: a full disk must not cost the lock.
-        let _ = note_holder(&mut file);
         Ok(FileLock { file })
     }
 }

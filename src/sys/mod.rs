@@ -12,3 +12,4 @@ pub mod os;
 pub mod port;
 pub mod process;
 pub mod secret;
+pub mod sync;
