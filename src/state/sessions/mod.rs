@@ -67,16 +67,16 @@ pub enum Compacted {
 }
 
 impl Store {
-    /// A store on the state directory of `paths`; keys without an agent belong to `default_agent`.
-    pub fn new(paths: Paths, default_agent: &str) -> Store {
+    /// A store on the state directory of `paths`. Nothing is read before it is needed.
+    pub fn new(paths: Paths) -> Store {
         Store {
             paths,
-            default_agent: RwLock::new(session_key::agent_id(default_agent)),
+            default_agent: RwLock::new(session_key::DEFAULT_AGENT.to_string()),
             agents: Mutex::new(HashMap::new()),
         }
     }
 
-    /// Has keys without an agent (`global`) belong to `agent` from now on.
+    /// Has keys without an agent (`global`) belong to `agent` from now on; until then, to `main`.
     pub fn set_default_agent(&self, agent: &str) {
         *sync::write(&self.default_agent) = session_key::agent_id(agent);
     }
@@ -95,6 +95,19 @@ impl Store {
     /// How many sessions `agent` has.
     pub fn count(&self, agent: &str) -> Result<usize, Error> {
         Ok(self.agent(agent).slots()?.len())
+    }
+
+    /// How many sessions `agent` has, and the keys and times (ms) of the `n` last used, the newest first.
+    pub fn newest(&self, agent: &str, n: usize) -> Result<(usize, Vec<(String, u64)>), Error> {
+        let slots = self.agent(agent).slots()?;
+        let mut newest: Vec<(&Arc<str>, u64)> = slots
+            .iter()
+            .map(|(key, slot)| (key, slot.updated_at))
+            .collect();
+        newest.sort_by(|(a, x), (b, y)| y.cmp(x).then_with(|| a.cmp(b)));
+        newest.truncate(n);
+        let newest = newest.into_iter().map(|(key, at)| (key.to_string(), at));
+        Ok((slots.len(), newest.collect()))
     }
 
     /// Changes the entry of `key`, which is made with a new session id when it is missing, and returns

@@ -6,7 +6,7 @@ use crate::state::testing::Folder;
 const KEY: &str = "agent:main:main";
 
 fn store(dir: &Folder) -> Store {
-    Store::new(Paths::new(dir.path()), "main")
+    Store::new(Paths::new(dir.path()))
 }
 
 fn on_disk(dir: &Folder) -> Value {
@@ -367,12 +367,22 @@ fn sessions_are_found_by_id_and_label() {
     assert_eq!(s.find_label(&agents, "Mine").unwrap().as_deref(), Some(KEY));
     assert_eq!(s.find_label(&agents, "mine").unwrap(), None);
     assert_eq!(s.find_label(&["other".to_string()], "Mine").unwrap(), None);
+    s.update("agent:main:later", |m| {
+        m.insert("updatedAt".into(), json!(u64::MAX / 4));
+    })
+    .unwrap();
+    let (count, newest) = s.newest("main", 1).unwrap();
+    assert_eq!(
+        (count, newest),
+        (2, vec![("agent:main:later".to_string(), u64::MAX / 4)])
+    );
 }
 
 #[test]
 fn keys_without_an_agent_belong_to_the_default_one() {
     let dir = Folder::new();
-    let s = Store::new(Paths::new(dir.path()), "work");
+    let s = store(&dir);
+    s.set_default_agent("work");
     s.update("global", |_| {}).unwrap();
     assert!(Paths::new(dir.path()).sessions_file("work").exists());
     s.set_default_agent("home");
