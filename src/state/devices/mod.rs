@@ -16,7 +16,7 @@ use super::Paths;
 use super::table::Table;
 use crate::protocol::{Role, Scopes};
 use crate::sys::{clock, id, secret};
-use record::{Pending, paired_view, words};
+use record::{Pending, paired_view, without_secrets, words};
 
 /// Life of a pending request in milliseconds.
 const PENDING_TTL_MS: u64 = 5 * 60_000;
@@ -415,14 +415,20 @@ impl Store {
         self.waiting(&s, request_id)
     }
 
-    /// A paired device as stored, without token values.
+    /// A paired device without token values; `commands` are those that were approved.
     pub fn get(&self, device_id: &str) -> Result<Option<Value>, Error> {
-        Ok(self.lock()?.paired.rows.get(device_id).map(paired_view))
+        Ok(self.lock()?.paired.rows.get(device_id).map(without_secrets))
     }
 
     /// Every paired device, as [`Store::get`] gives it.
     pub fn paired(&self) -> Result<Vec<Value>, Error> {
-        Ok(self.lock()?.paired.rows.values().map(paired_view).collect())
+        Ok(self
+            .lock()?
+            .paired
+            .rows
+            .values()
+            .map(without_secrets)
+            .collect())
     }
 
     fn waiting(&self, s: &State, request_id: &str) -> Result<Value, Error> {

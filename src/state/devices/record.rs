@@ -24,7 +24,7 @@ impl Pending {
         m.insert("role".into(), json!(ask.role.as_str()));
         m.insert("roles".into(), json!([ask.role.as_str()]));
         m.insert("scopes".into(), json!(ask.scopes.words()));
-        if ask.role == Role::Node {
+        if !declared(ask).is_empty() {
             m.insert("commands".into(), json!(declared(ask)));
         }
         m.insert("silent".into(), json!(silent));
@@ -143,6 +143,9 @@ pub fn approve(old: Option<&Value>, request: &Value, now: u64) -> Value {
             device.insert(key.into(), v.clone());
         }
     }
+    if request["role"] == Role::Node.as_str() && request.get("commands").is_none() {
+        device.insert("commands".into(), json!([]));
+    }
     let merged = |key: &str| {
         let asked = words(request.get(key));
         let have = words(old.and_then(|o| o.get(key)));
@@ -193,6 +196,8 @@ pub fn touch(device: &mut Value, ask: &Ask<'_>) -> bool {
 /// A token row; creation time is kept from the one it replaces.
 pub fn new_token(role: Role, scopes: &[String], old: Option<&Value>, now: u64) -> Value {
     let created = old.and_then(|o| o["createdAtMs"].as_u64()).unwrap_or(now);
+    let mut scopes = scopes.to_vec();
+    scopes.sort();
     json!({"token": token_value(), "role": role.as_str(), "scopes": scopes, "createdAtMs": created})
 }
 
@@ -231,8 +236,18 @@ pub fn request_view(row: &Value) -> Value {
     v
 }
 
-/// A paired device as the wire shows it: no token values, tokens as a list.
+/// A paired device as the wire shows it: no token values, tokens as a list, approved commands left to
+/// `node.describe`.
 pub fn paired_view(device: &Value) -> Value {
+    let mut v = without_secrets(device);
+    if let Some(m) = v.as_object_mut() {
+        m.remove("commands");
+    }
+    v
+}
+
+/// A paired device for the gateway's own use: as [`paired_view`], with the approved commands.
+pub fn without_secrets(device: &Value) -> Value {
     let mut v = device.clone();
     drop_empty_scopes(&mut v);
     let Some(m) = v.as_object_mut() else { return v };
