@@ -56,6 +56,11 @@ impl Env {
         free
     }
 
+    /// All of it.
+    pub fn map(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(k, v)| (k.as_str(), v.as_str()))
     }

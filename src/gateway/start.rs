@@ -21,6 +21,7 @@ use crate::VERSION;
 use crate::config::{self, Config, Env, Issue, Locations};
 use crate::state::{self, Paths, credential};
 use crate::sys::lock::{FileLock, LockError};
+use crate::sys::log::Settings;
 use crate::sys::{file, net, os};
 
 /// How long another gateway on the same state directory may take to end.
@@ -113,6 +114,7 @@ pub fn run(env: Env, locations: Locations, options: RunOptions) -> Result<(), St
         return Err(StartError::InvalidConfig(loaded.issues));
     }
     let mut config = loaded.config;
+    apply_logging(&env, &config, options.verbose);
     for w in config.warnings() {
         log::warn!(target: "gateway", "config: {w}");
     }
@@ -143,6 +145,16 @@ pub fn run(env: Env, locations: Locations, options: RunOptions) -> Result<(), St
                 last_good
             }
         };
+    }
+}
+
+/// Makes the log what the config asks for; at start, and when the config has changed.
+pub(super) fn apply_logging(env: &Env, config: &Config, verbose: bool) {
+    let section = config.get("logging").cloned().unwrap_or_default();
+    let (settings, warnings) = Settings::resolve(&section, env.map(), verbose);
+    crate::sys::log::apply(&settings);
+    for w in warnings {
+        log::warn!(target: "logging", "{w}");
     }
 }
 
@@ -266,6 +278,9 @@ fn announce(config: &Config, urls: &str, options: &RunOptions, port: u16) {
     let model = config::agents::model(config, &config::agents::default_id(config));
     log::info!(target: "gateway", "agent model: {model}");
     log::info!(target: "gateway", "listening on {urls} (PID {})", std::process::id());
+    if let Some(path) = crate::sys::log::path() {
+        log::info!(target: "gateway", "log file: {}", path.display());
+    }
     for line in &options.greeting {
         log::info!(target: "gateway", "{}", line.replace("{port}", &port.to_string()));
     }

@@ -5,6 +5,7 @@
 
 pub mod channels;
 pub mod health;
+pub mod logs;
 pub mod system;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
