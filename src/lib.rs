@@ -14,6 +14,7 @@
 //! methods    RPC methods, one file a family, and their table             -> gateway
 //! http       HTTP routes, one file a route family                        -> gateway
 //! client     blocking RPC client of the CLI and the tests                -> protocol, state
+//! ui         the control UI: static files, embedded
 //! cli        one file a command                                          -> everything
 //! ```
 //!
@@ -32,6 +33,7 @@ pub mod protocol;
 pub mod schedule;
 pub mod state;
 pub mod sys;
+pub mod ui;
 
 /// The version of the reference that this gateway is wire-compatible with, and its own.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

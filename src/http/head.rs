@@ -87,16 +87,12 @@ impl std::error::Error for HeadError {}
 
 /// An answer without a body, after which the connection is closed.
 fn bare_answer(status: StatusCode) -> String {
+    let reason = status.default_reason_phrase();
     format!(
-        "HTTP/1.1 {} {}\r\nConnection: close\r\nContent-Length: 0\r\n{SECURITY_HEADERS}\r\n",
-        status.0,
-        status.default_reason_phrase(),
+        "HTTP/1.1 {} {reason}\r\nConnection: close\r\n\r\n",
+        status.0
     )
 }
-
-/// Headers of every answer, each line with its end.
-pub const SECURITY_HEADERS: &str =
-    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
 
 /// Reads one request head from `socket`.
 ///
@@ -361,8 +357,7 @@ impl Refusal {
     /// The whole answer.
     pub fn answer(&self) -> String {
         format!(
-            "HTTP/1.1 {} {}\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\
-             {SECURITY_HEADERS}\r\n{}",
+            "HTTP/1.1 {} {}\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n{}",
             self.status.0,
             self.status.default_reason_phrase(),
             self.reason.len(),

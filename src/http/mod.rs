@@ -5,13 +5,17 @@
 //! `StatusCode`): its server has no deadlines or bounds, and its writer names itself in a `Server` header
 //! and decides about `Connection` on its own.
 
+pub mod auth;
 pub mod body;
+mod control_ui;
 pub mod head;
 pub mod response;
+pub mod routes;
 pub mod serve;
 pub mod socket;
 
 pub use body::BodyError;
 pub use head::Head;
 pub use response::Response;
+pub use routes::{Host, Site};
 pub use serve::{Limits, Peer, Request, Routes, Served, serve};

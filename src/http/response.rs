@@ -6,15 +6,18 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use serde_json::Value;
 use tiny_http::{Header, StatusCode};
 
-use super::head::SECURITY_HEADERS;
 use super::socket::{Socket, write_within};
 
+/// Headers of every answer that a route gives.
+const SECURITY_HEADERS: &str =
+    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
 /// Bodies up to this size leave in one piece with the head.
 const ONE_WRITE_BYTES: usize = 16 * 1024;
 
@@ -40,6 +43,8 @@ pub type Events = Box<dyn FnOnce(&mut EventStream<'_>) -> io::Result<()>>;
 
 enum Content {
     Bytes(Cow<'static, [u8]>),
+    /// An open file and how many of its bytes are sent.
+    File(File, u64),
     Events(Events),
 }
 
@@ -68,6 +73,13 @@ impl Response {
     ) -> Response {
         let mut response = Response::empty(status);
         response.content = Content::Bytes(content.into());
+        response.with("Content-Type", kind)
+    }
+
+    /// The first `length` bytes of `file`, which are read while they are sent.
+    pub fn file(kind: &'static str, file: File, length: u64) -> Response {
+        let mut response = Response::empty(200);
+        response.content = Content::File(file, length);
         response.with("Content-Type", kind)
     }
 
@@ -126,11 +138,11 @@ impl Response {
         Some(found.value.as_str())
     }
 
-    /// The content as bytes; `None` of a stream.
+    /// The content as bytes; `None` of a file or a stream.
     pub fn content(&self) -> Option<&[u8]> {
         match &self.content {
             Content::Bytes(b) => Some(b),
-            Content::Events(_) => None,
+            Content::File(..) | Content::Events(_) => None,
         }
     }
 }
@@ -174,6 +186,11 @@ pub fn write(socket: &mut dyn Socket, response: Response, framed: &Framed<'_>) -
                 write_within(socket, &bytes, framed.write_time)?;
             }
         }
+        Content::File(mut file, length) => {
+            let _ = write!(head, "Content-Length: {length}\r\n\r\n");
+            write_within(socket, head.as_bytes(), framed.write_time)?;
+            send_file(socket, &mut file, length, framed.write_time)?;
+        }
         Content::Events(events) => {
             if framed.chunks {
                 head.push_str("Transfer-Encoding: chunked\r\n");
@@ -193,6 +210,27 @@ pub fn write(socket: &mut dyn Socket, response: Response, framed: &Framed<'_>) -
         }
     }
     Ok(kept)
+}
+
+/// Sends `length` bytes of `file`. A file that has become shorter is an error: the length has been promised.
+fn send_file(
+    socket: &mut dyn Socket,
+    file: &mut File,
+    length: u64,
+    slice_time: Duration,
+) -> io::Result<()> {
+    let mut left = length;
+    let mut slice = vec![0; ONE_WRITE_BYTES];
+    while left > 0 {
+        let most = usize::try_from(left).map_or(slice.len(), |l| l.min(slice.len()));
+        let got = file.read(&mut slice[..most])?;
+        if got == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        write_within(socket, &slice[..got], slice_time)?;
+        left -= got as u64;
+    }
+    Ok(())
 }
 
 /// Status line and headers but for the framing, without the empty line.

@@ -73,7 +73,22 @@ pub struct Request<'a> {
     body_time: Duration,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// A request whose body starts at the front of `buf`, with the default deadline for reading it.
+    pub fn new(
+        socket: &'a mut dyn Socket,
+        buf: &'a mut Vec<u8>,
+        head: &'a Head,
+        peer: Peer,
+    ) -> Request<'a> {
+        Request {
+            head,
+            peer,
+            body: Body::new(socket, buf, head.framing()),
+            body_time: Limits::default().body,
+        }
+    }
+
     /// The whole body, at most `limit` bytes. To be called once, and after the credential was checked.
     ///
     /// After an error the connection is closed behind the answer.
@@ -166,12 +181,8 @@ fn exchange(
             return false;
         }
     }
-    let mut request = Request {
-        head,
-        peer,
-        body: Body::new(socket, buf, head.framing()),
-        body_time: limits.body,
-    };
+    let mut request = Request::new(socket, buf, head, peer);
+    request.body_time = limits.body;
     let answered = catch_unwind(AssertUnwindSafe(|| routes.answer(&mut request)));
     let broken = answered.is_err();
     let answer = answered.unwrap_or_else(|_| Response::internal_error());

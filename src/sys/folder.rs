@@ -77,8 +77,34 @@ impl Folder {
         result
     }
 
+    /// The folder `name` in this one. A link is not followed.
+    pub fn below(&self, name: &str) -> io::Result<Folder> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        Ok(Folder(os::open_at(&self.0, &checked(name)?, flags, 0)?))
+    }
+
+    /// The file `name`, for reading.
+    pub fn file(&self, name: &str) -> io::Result<(File, Entry)> {
+        let (file, meta) = self.plain(name)?;
+        Ok((file, Entry::of(&meta)))
+    }
+
+    /// The file `name`, for reading, which may have other names elsewhere: for folders that nobody else
+    /// writes to, where package managers link files into place.
+    pub fn linked_file(&self, name: &str) -> io::Result<(File, Entry)> {
+        let (file, meta) = self.regular(name)?;
+        Ok((file, Entry::of(&meta)))
+    }
+
     fn plain(&self, name: &str) -> io::Result<(File, Metadata)> {
-        let unsafe_file = || io::Error::new(io::ErrorKind::InvalidInput, "not a plain file");
+        let (file, meta) = self.regular(name)?;
+        if meta.nlink() > 1 {
+            return Err(unsafe_file());
+        }
+        Ok((file, meta))
+    }
+
+    fn regular(&self, name: &str) -> io::Result<(File, Metadata)> {
         let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         let file = os::open_at(&self.0, &checked(name)?, flags, 0).map_err(|e| {
             match e.raw_os_error() {
@@ -87,11 +113,15 @@ impl Folder {
             }
         })?;
         let meta = file.metadata()?;
-        if !meta.is_file() || meta.nlink() > 1 {
+        if !meta.is_file() {
             return Err(unsafe_file());
         }
         Ok((file, meta))
     }
+}
+
+fn unsafe_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a plain file")
 }
 
 impl Entry {
