@@ -116,7 +116,10 @@ fn build(gateway: &Gateway, started: Instant) -> Value {
 /// Number and newest keys of an agent's sessions.
 fn sessions(gateway: &Gateway, agent: &str) -> Value {
     let now = clock::now_ms();
-    let (count, newest): (usize, Vec<(String, u64)>) = (0, Vec::with_capacity(RECENT));
+    let (count, newest) = gateway.sessions.newest(agent, RECENT).unwrap_or_else(|e| {
+        log::warn!(target: "gateway", "sessions of {agent} cannot be read: {e}");
+        (0, Vec::new())
+    });
     let recent = newest.iter().map(|(key, updated_at)| {
         json!({"key": key, "updatedAt": updated_at, "age": now.saturating_sub(*updated_at)})
     });

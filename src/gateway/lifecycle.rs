@@ -133,6 +133,7 @@ impl Gateway {
         for c in &clients {
             c.outbox.wait_closed(deadline);
         }
+        self.sessions.settle();
         self.clock.stop();
         self.connections.abandon_all();
     }

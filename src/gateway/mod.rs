@@ -63,6 +63,7 @@ pub struct Gateway {
     pub health: Health,
     pub clock: Clock,
     pub devices: state::devices::Store,
+    pub sessions: Arc<state::sessions::Store>,
     pub connections: Registry,
     pub control_plane: ControlPlane,
     pub ws_log: WsLogger,

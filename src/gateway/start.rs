@@ -202,6 +202,10 @@ impl Running {
         guard(mode, ip.is_loopback(), &secrets, &config)?;
         let bound = bind::listen(ip, port(env, options, &config)?)?;
 
+        let sessions = Arc::new(state::sessions::Store::new(paths.clone()));
+        sessions.set_default_agent(&config::agents::default_id(&config));
+        // What a crash left in journals.
+        sessions.settle();
         let store = Arc::new(config::Store::new(config.clone()));
         let host = os::host_name();
         let shown_ip =
@@ -215,6 +219,7 @@ impl Running {
             health: Default::default(),
             clock: Default::default(),
             devices: state::devices::Store::new(paths.clone()),
+            sessions,
             connections: Default::default(),
             control_plane: Default::default(),
             ws_log: WsLogger::new(options.verbose, options.ws_log),

@@ -57,7 +57,7 @@ fn status(call: &Call<'_>) -> Result<Reply, RpcError> {
             "agentId": id, "enabled": beat["enabled"], "every": beat["every"], "everyMs": beat["everyMs"],
         }));
         let path = gateway.paths.sessions_file(id);
-        let (count, newest): (usize, Vec<(String, u64)>) = (0, Vec::new());
+        let (count, newest) = gateway.sessions.newest(id, RECENT)?;
         let recent: Vec<_> = newest
             .iter()
             .map(|(key, updated_at)| json!({"agentId": id, "key": key, "updatedAt": updated_at}))

@@ -6,6 +6,7 @@
 pub mod channels;
 pub mod health;
 pub mod logs;
+pub mod sessions;
 pub mod system;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
