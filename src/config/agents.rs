@@ -68,7 +68,7 @@ pub fn normalise(text: &str) -> String {
 }
 
 /// The entries of `agents.list`.
-fn entries(config: &Config) -> impl Iterator<Item = &Map<String, Value>> {
+pub(super) fn entries(config: &Config) -> impl Iterator<Item = &Map<String, Value>> {
     let list = config.get_in(&["agents", "list"]).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_object)
 }
@@ -128,8 +128,8 @@ fn dig<'v>(map: &'v Map<String, Value>, steps: &[&str]) -> Option<&'v Value> {
         .try_fold(map.get(*first)?, |v, step| v.get(*step))
 }
 
-/// The agent's workspace: its own, else `agents.defaults.workspace` for the default agent, else a folder in
-/// the state directory.
+/// The agent's workspace: its own; else, for the default agent, `agents.defaults.workspace`; else a folder in
+/// the state directory, or beside the default one when a profile is in use.
 pub fn workspace(config: &Config, locations: &Locations, id: &str) -> PathBuf {
     let id = normalise(id);
     let text = |v: Option<&Value>| {
@@ -146,7 +146,12 @@ pub fn workspace(config: &Config, locations: &Locations, id: &str) -> PathBuf {
     }
     match text(config.get_in(&["agents", "defaults", "workspace"])) {
         Some(shared) => locations.expand(&shared),
-        None => locations.state_dir.join("workspace"),
+        None => match &locations.profile {
+            Some(profile) => locations
+                .home
+                .join(format!(".openclaw/workspace-{profile}")),
+            None => locations.state_dir.join("workspace"),
+        },
     }
 }
 
@@ -278,6 +283,24 @@ mod tests {
             (vec!["a".to_string(), "b".to_string()], "b".to_string())
         );
         assert!(exists(&two, "b") && !exists(&two, "main"));
+    }
+
+    #[test]
+    fn workspaces_of_the_default_agent_of_others_and_of_a_profile() {
+        let c = Config::from_text(
+            "{agents: {defaults: {workspace: '/w'}, list: [{id: 'a'}, {id: 'b'}, {id: 'c', workspace: '/c'}]}}",
+        );
+        let at = |id| workspace(&c, c.locations(), id);
+        assert_eq!(at("a"), PathBuf::from("/w"));
+        assert_eq!(at("b"), c.locations().state_dir.join("workspace-b"));
+        assert_eq!(at("C"), PathBuf::from("/c"));
+
+        let mut env = [("HOME", "/h")].into_iter().collect();
+        crate::config::locations::apply_profile(&mut env, "work").unwrap();
+        let none = Config::empty(&Locations::from_env(&env));
+        let at = |id| workspace(&none, none.locations(), id);
+        assert_eq!(at("main"), PathBuf::from("/h/.openclaw/workspace-work"));
+        assert_eq!(at("x"), PathBuf::from("/h/.openclaw-work/workspace-x"));
     }
 
     #[test]

@@ -3,15 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Issue;
+use super::agent_checks;
 use super::dotenv;
 use super::env::{self, Env};
 use super::include;
 use super::json5;
 use super::locations::Locations;
 use super::path::join;
+use super::schema;
 use super::snapshot::Config;
 use super::substitute::substitute;
 use crate::sys::file;
@@ -67,16 +69,23 @@ pub(super) fn of_text(text: String, locations: &Locations) -> Loaded {
     let issues = match Resolved::new(&text, locations) {
         Ok(found) => {
             config.raw = Some(text);
-            config.effective = with_defaults(found.resolved.clone());
+            config.effective = schema::fill(found.resolved.clone());
             config.parsed = found.parsed;
             config.resolved = found.resolved;
             config.env = found.env;
             config.included = found.included;
             config.warnings = found.warnings;
-            Vec::new()
+            agent_checks::check(&config)
         }
         Err(issues) => issues,
     };
+    if !issues.is_empty() {
+        config = Config {
+            exists: true,
+            hash: config.hash,
+            ..Config::empty(locations)
+        };
+    }
     Loaded {
         config: Arc::new(config),
         issues,
@@ -109,12 +118,11 @@ impl Resolved {
         if !missing.is_empty() {
             return Err(missing);
         }
-        if !resolved.is_object() {
-            return Err(whole(format!(
-                "Invalid input: expected object, received {}",
-                super::json_type(&resolved)
-            )));
+        let issues = schema::check(&resolved);
+        if !issues.is_empty() {
+            return Err(issues);
         }
+        warnings.extend(schema::warnings(&resolved));
         Ok(Resolved {
             parsed,
             resolved,
@@ -156,42 +164,11 @@ fn fill_from_section(env: &mut Env, config: &Value, warnings: &mut Vec<Issue>) {
     }
 }
 
-/// `config` with the defaults that clients of `config.get` expect to see filled in.
-pub(super) fn with_defaults(mut config: Value) -> Value {
-    let defaults = json!({
-        "agents": {"defaults": {
-            "maxConcurrent": 4,
-            "subagents": {"maxConcurrent": 8},
-            "compaction": {"mode": "safeguard"},
-        }},
-        "commands": {"native": "auto", "nativeSkills": "auto", "restart": true, "ownerDisplay": "raw"},
-        "messages": {"ackReactionScope": "group-mentions"},
-    });
-    fill(&mut config, &defaults);
-    config
-}
-
-fn fill(value: &mut Value, defaults: &Value) {
-    match (value, defaults) {
-        (Value::Object(map), Value::Object(defaults)) => {
-            for (key, default) in defaults {
-                match map.get_mut(key) {
-                    Some(value) => fill(value, default),
-                    None => {
-                        map.insert(key.clone(), default.clone());
-                    }
-                }
-            }
-        }
-        (value @ Value::Null, default) => *value = default.clone(),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::testing::Folder;
+    use serde_json::json;
 
     #[test]
     fn a_file_becomes_a_snapshot() {

@@ -4,6 +4,7 @@
 //! swaps it whole. An invalid file never becomes a snapshot. What settings mean is left to the rooms
 //! that read them.
 
+mod agent_checks;
 pub mod agents;
 mod dotenv;
 pub mod env;
@@ -13,11 +14,13 @@ mod load;
 pub mod locations;
 pub mod path;
 mod port;
+pub mod schema;
 mod snapshot;
 mod store;
 mod substitute;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod units;
 
 use std::fmt;
 

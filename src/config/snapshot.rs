@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::Issue;
 use super::env::Env;
-use super::load;
 use super::locations::Locations;
 use super::path;
+use super::schema;
 use crate::sys::id;
 
 /// An immutable, valid configuration. Shared behind `Arc`.
@@ -37,7 +37,7 @@ impl Config {
             hash: id::sha256_hex(b""),
             parsed: nothing.clone(),
             resolved: nothing.clone(),
-            effective: load::with_defaults(nothing),
+            effective: schema::fill(nothing),
             env: locations.env.clone(),
             included: Vec::new(),
             warnings: Vec::new(),

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn deny_wins_over_everything() {
-        let config = "{tools: {allow: ['*'], alsoAllow: ['read'], deny: ['group:fs', 'Bash']}}";
+        let config = "{tools: {allow: ['*', 'read'], deny: ['group:fs', 'Bash']}}";
         for name in ["read", "write", "apply_patch", "exec"] {
             assert!(!allows(config, "main", "p", name), "{name}");
         }
