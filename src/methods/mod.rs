@@ -5,6 +5,7 @@
 
 pub mod channels;
 pub mod health;
+pub mod identity;
 pub mod logs;
 pub mod sessions;
 pub mod system;
