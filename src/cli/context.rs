@@ -74,7 +74,7 @@ impl Context {
 
     /// Where the state of this installation is.
     pub fn paths(&self) -> Paths {
-        Paths::new(&self.locations.state_dir).with_credentials(&self.locations.oauth_dir)
+        Paths::of(&self.locations)
     }
 
     /// What to tell somebody whose config is invalid.

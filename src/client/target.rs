@@ -135,8 +135,7 @@ impl Target {
 
 /// The state directory that goes with `config`.
 pub fn state_paths(config: &Config) -> Paths {
-    let at = config.locations();
-    Paths::new(&at.state_dir).with_credentials(&at.oauth_dir)
+    Paths::of(config.locations())
 }
 
 fn local_url(config: &Config, port: u16) -> String {

@@ -160,7 +160,7 @@ pub(super) fn apply_logging(env: &Env, config: &Config, verbose: bool) {
 
 /// The state directory of `locations`.
 pub fn state_paths(locations: &Locations) -> Paths {
-    Paths::new(&locations.state_dir).with_credentials(&locations.oauth_dir)
+    Paths::of(locations)
 }
 
 fn lock(paths: &Paths) -> Result<FileLock, StartError> {

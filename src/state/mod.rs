@@ -9,16 +9,21 @@ pub mod credential;
 pub mod cron_store;
 pub mod devices;
 mod error;
+pub mod exit_reason;
 pub mod nodes;
 pub mod paths;
+pub mod sentinel;
 pub mod session_key;
 pub mod sessions;
 pub mod system_events;
 mod table;
 #[cfg(test)]
 mod testing;
+mod tidy;
 pub mod transcript;
 pub mod usage;
+pub mod voicewake;
 
 pub use error::Error;
 pub use paths::Paths;
+pub use tidy::{Tidied, tidy};

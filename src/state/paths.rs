@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::session_key;
+use crate::config::Locations;
 
 /// Bytes of a name that may become part of a file name.
 const MAX_NAME: usize = 128;
@@ -19,6 +20,20 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// The paths of an installation.
+    ///
+    /// The reference keeps exec approvals in the home's default state directory, whatever the profile: a
+    /// file that is there is used, so that what an operator has approved still counts.
+    pub fn of(locations: &Locations) -> Paths {
+        let mut paths = Paths::new(&locations.state_dir);
+        paths.credentials = locations.oauth_dir.clone();
+        let shared = locations.home.join(".openclaw/exec-approvals.json");
+        if shared.is_file() {
+            paths.exec_approvals = shared;
+        }
+        paths
+    }
+
     /// Everything below `state_dir`.
     pub fn new(state_dir: impl Into<PathBuf>) -> Paths {
         let root = state_dir.into();
@@ -27,21 +42,6 @@ impl Paths {
             exec_approvals: root.join("exec-approvals.json"),
             root,
         }
-    }
-
-    /// The same with the channels' credentials elsewhere (`OPENCLAW_OAUTH_DIR`).
-    #[must_use]
-    pub fn with_credentials(mut self, dir: impl Into<PathBuf>) -> Paths {
-        self.credentials = dir.into();
-        self
-    }
-
-    /// The same with the exec approvals elsewhere: the reference keeps them in the default state
-    /// directory of the home, whatever the profile.
-    #[must_use]
-    pub fn with_exec_approvals(mut self, file: impl Into<PathBuf>) -> Paths {
-        self.exec_approvals = file.into();
-        self
     }
 
     /// The state directory.
@@ -191,11 +191,6 @@ impl Paths {
         self.root.join("settings/voicewake.json")
     }
 
-    /// Whether the operator switched heartbeats off, and the last one.
-    pub fn heartbeat(&self) -> PathBuf {
-        self.root.join("settings/heartbeat.json")
-    }
-
     /// Messages on their way out.
     pub fn delivery_queue(&self) -> PathBuf {
         self.root.join("delivery-queue")
@@ -240,6 +235,7 @@ pub fn plain_name(name: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::testing::Folder;
 
     #[test]
     fn no_name_leads_out_of_its_folder() {
@@ -269,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_places_are_those_of_the_reference() {
-        let p = Paths::new("/s").with_credentials("/c");
+        let p = Paths::new("/s");
         let shown = |p: PathBuf| p.display().to_string();
         assert_eq!(
             shown(p.sessions_file("Main")),
@@ -281,7 +277,30 @@ mod tests {
         );
         assert_eq!(
             shown(p.credentials_file("telegram-pairing.json").unwrap()),
-            "/c/telegram-pairing.json"
+            "/s/credentials/telegram-pairing.json"
         );
+    }
+
+    #[test]
+    fn approvals_of_the_home_count_for_every_profile_once_they_are_there() {
+        let dir = Folder::new();
+        let home = dir.path().to_str().unwrap();
+        let env = [
+            ("HOME", home),
+            ("OPENCLAW_STATE_DIR", "~/other"),
+            ("OPENCLAW_OAUTH_DIR", "~/keys"),
+        ];
+        let locations = Locations::from_env(&env.into_iter().collect());
+        let p = Paths::of(&locations);
+        assert_eq!(p.root(), dir.path().join("other"));
+        assert_eq!(p.credentials(), dir.path().join("keys"));
+        assert_eq!(
+            p.exec_approvals(),
+            dir.path().join("other/exec-approvals.json")
+        );
+        let shared = dir.path().join(".openclaw/exec-approvals.json");
+        std::fs::create_dir(shared.parent().unwrap()).unwrap();
+        std::fs::write(&shared, "{}").unwrap();
+        assert_eq!(Paths::of(&locations).exec_approvals(), shared);
     }
 }
