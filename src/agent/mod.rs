@@ -4,7 +4,10 @@
 //! needs and a sender of events.
 
 pub mod cancel;
+pub mod history;
 pub mod model;
+pub mod models;
+pub mod prompt;
 pub mod provider;
 pub mod skills;
 pub mod sse;

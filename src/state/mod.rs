@@ -5,6 +5,7 @@
 
 pub mod approvals;
 mod aside;
+pub mod auth_profiles;
 pub mod credential;
 pub mod cron_store;
 pub mod devices;

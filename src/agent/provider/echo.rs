@@ -5,6 +5,7 @@
 use super::{Completion, Delta, Message, Part, Provider, ProviderError, Request, Stop, Usage};
 use crate::agent::cancel::Cancel;
 use crate::protocol::frame::clip;
+use crate::state::transcript::without_stamp;
 
 /// What a reply begins with.
 const LABEL: &str = "[builtin/echo, no model configured]";
@@ -66,11 +67,6 @@ fn last_words(messages: &[Message]) -> String {
         Part::Image { .. } => "(an image)",
     });
     texts.collect::<Vec<_>>().join("\n")
-}
-
-/// `text` without the time that a run puts before it.
-fn without_stamp(text: &str) -> &str {
-    crate::agent::stamp::strip(text)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 use std::io::Read;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -23,6 +23,7 @@ use ureq::{Agent, Timeout};
 
 use super::{Phase, ProviderError};
 use crate::agent::cancel::{Cancel, Hook};
+use crate::sys::sync;
 
 /// Idle connections that are kept, all endpoints together.
 const MAX_IDLE_LINES: usize = 8;
@@ -162,7 +163,7 @@ impl Http {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.idle)
     }
 
     /// An error of ureq in our words. What a cancel brought about is a cancel.
