@@ -62,7 +62,9 @@ pub fn serve(mut socket: TcpStream, address: SocketAddr, place: Place) {
                     local,
                 };
                 let limits = http::serve::Limits::default();
-                let routes = Web::new(&place.gateway);
+                let routes = http::Site {
+                    host: &Web::new(&place),
+                };
                 // A keep-alive connection may turn into a WebSocket with a later request.
                 if let Served::WebSocket(head, rest) =
                     http::serve::serve(&mut socket, head, buffered, peer, &routes, &limits)

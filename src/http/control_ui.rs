@@ -2,11 +2,9 @@
 //!
 //! It is a catch-all: any path below the base that is no file gives the index, so that links into the page
 //! work. No credential is needed for files. What the page is told about the assistant before it has
-//! connected depends on who asks (UI-04): see [`bootstrap`].
+//! connected is `assistant`'s matter.
 
-use std::path::Path;
-
-use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 use super::response::Response;
 use super::routes::{Host, Target};
@@ -27,8 +25,6 @@ const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-
 const ROOT_CSP: &str = "default-src 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'; \
      script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: https:; font-src 'self'; \
      connect-src 'self'";
-/// Where the page finds out about the gateway that serves it, below the base.
-const BOOTSTRAP: &str = "/__openclaw/control-ui-config.json";
 
 /// Whether the control UI is served at all.
 pub fn is_on(config: &Config) -> bool {
@@ -44,41 +40,49 @@ pub fn base_path(config: &Config) -> String {
     }
 }
 
+/// What of a decoded path lies below the base, with its slash; `None` when it is elsewhere.
+pub fn below<'t>(base: &str, target: &'t Target) -> Option<&'t str> {
+    target
+        .path()
+        .strip_prefix(base)
+        .filter(|rest| rest.starts_with('/'))
+}
+
+/// `response` with the headers of everything that belongs to the page.
+pub fn dressed(config: &Config, response: Response) -> Response {
+    let policy = if root(config).is_some() {
+        ROOT_CSP
+    } else {
+        CSP
+    };
+    response
+        .with("X-Frame-Options", "DENY")
+        .with("Content-Security-Policy", policy)
+}
+
+/// `gateway.controlUi.root`, when another page is to be served in place of ours.
+fn root(config: &Config) -> Option<PathBuf> {
+    let text = config.str("gateway.controlUi.root")?.trim();
+    (!text.is_empty()).then(|| config.locations().expand(text))
+}
+
 /// The answer to a GET or HEAD; `None` when the path is not below the base.
 pub fn answer(host: &dyn Host, request: &Request<'_>, target: &Target) -> Option<Response> {
     let config = host.config();
     let base = base_path(&config);
-    let root = config
-        .str("gateway.controlUi.root")
-        .map(str::trim)
-        .filter(|r| !r.is_empty())
-        .map(|r| config.locations().expand(r));
-    let policy = if root.is_some() { ROOT_CSP } else { CSP };
-    let dressed = |r: Response| {
-        r.with("X-Frame-Options", "DENY")
-            .with("Content-Security-Policy", policy)
-    };
     if !base.is_empty() && target.path() == base {
-        return Some(dressed(to_slash(&base, request)));
+        return Some(dressed(&config, to_slash(&base, request)));
     }
-    let path = target.path().strip_prefix(&base)?;
-    if !path.starts_with('/') {
-        return None;
-    }
-    if path == BOOTSTRAP {
-        let told = bootstrap(host, request, &base);
-        return Some(dressed(
-            Response::json(200, &told).with("Cache-Control", "no-cache"),
-        ));
-    }
+    let path = below(&base, target)?;
     if base.is_empty() && target.is_under("/ui") {
-        return Some(dressed(Response::not_found()));
+        return Some(dressed(&config, Response::not_found()));
     }
     let name = file_name(path).filter(|_| target.is_plain());
-    Some(dressed(match root {
+    let file = match root(&config) {
         None => embedded(path, name),
         Some(root) => from_root(&root, path, name, host.is_local(request)),
-    }))
+    };
+    Some(dressed(&config, file))
 }
 
 /// 302 from the base to the base with a slash behind, the query kept.
@@ -181,17 +185,6 @@ fn content_type(name: &str) -> &'static str {
         "ico" => "image/x-icon",
         _ => "application/octet-stream",
     }
-}
-
-/// What the page is told before it connects. Who the assistant is, only this machine and who knows the
-/// credential; anyone else gets the base path and what would hold without a config (UI-04).
-fn bootstrap(_host: &dyn Host, _request: &Request<'_>, base: &str) -> Value {
-    json!({
-        "basePath": base,
-        "assistantName": "Assistant",
-        "assistantAvatar": "A",
-        "assistantAgentId": "main",
-    })
 }
 
 #[cfg(test)]

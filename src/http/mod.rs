@@ -5,6 +5,7 @@
 //! `StatusCode`): its server has no deadlines or bounds, and its writer names itself in a `Server` header
 //! and decides about `Connection` on its own.
 
+mod assistant;
 pub mod auth;
 pub mod body;
 mod control_ui;

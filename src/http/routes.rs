@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tiny_http::Method;
 
+use super::assistant;
 use super::auth::{self, Verdict};
 use super::control_ui;
 use super::response::Response;
@@ -71,6 +72,33 @@ pub const TABLE: &[Route] = &[
         about: "kept for webhooks of channels: never without the credential",
     },
     Route {
+        path: "BASE/__openclaw/control-ui-config.json",
+        takes: |c, t| ui_path(c, t) == Some("/__openclaw/control-ui-config.json"),
+        methods: "GET, HEAD",
+        guard: Guard::Open,
+        answer: |site, request, _| {
+            let config = site.host.config();
+            let base = control_ui::base_path(&config);
+            let told = assistant::bootstrap(site.host, request, &base);
+            Some(control_ui::dressed(&config, told))
+        },
+        about: "what the page is told before it connects",
+    },
+    Route {
+        path: "BASE/avatar/AGENT",
+        takes: |c, t| ui_path(c, t).is_some_and(|p| p.starts_with("/avatar/")),
+        methods: "GET, HEAD",
+        guard: Guard::Open,
+        answer: |site, request, target| {
+            let config = site.host.config();
+            let base = control_ui::base_path(&config);
+            let agent = control_ui::below(&base, target)?.strip_prefix("/avatar/")?;
+            let shown = assistant::avatar(site.host, request, &base, agent);
+            Some(control_ui::dressed(&config, shown))
+        },
+        about: "the picture of an agent; with ?meta=1, where it is",
+    },
+    Route {
         path: "BASE/…",
         takes: |c, _| control_ui::is_on(c),
         methods: "GET, HEAD",
@@ -79,6 +107,12 @@ pub const TABLE: &[Route] = &[
         about: "the control UI; its index for any path that is no file",
     },
 ];
+
+/// The path below the base of the control UI, when that is on.
+fn ui_path<'t>(config: &Config, target: &'t Target) -> Option<&'t str> {
+    let on = control_ui::is_on(config);
+    control_ui::below(&control_ui::base_path(config), target).filter(|_| on)
+}
 
 /// The routes of a gateway, for one connection.
 pub struct Site<'a> {
@@ -199,6 +233,8 @@ pub(crate) mod testing {
         pub config: Arc<Config>,
         pub verdict: Verdict,
         pub local: bool,
+        /// A header line that goes with every request.
+        pub bearer: &'static str,
     }
 
     impl Desk {
@@ -207,13 +243,17 @@ pub(crate) mod testing {
                 config: Arc::new(Config::from_text(config)),
                 verdict: Verdict::Refused,
                 local: true,
+                bearer: "",
             }
         }
 
         /// The answer to a request without a body.
         pub fn ask(&self, method: &str, target: &str) -> Response {
             let site = Site { host: self };
-            let text = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let text = format!(
+                "{method} {target} HTTP/1.1\r\nHost: x\r\n{}\r\n",
+                self.bearer
+            );
             request(&text, |r| site.answer(r))
         }
     }

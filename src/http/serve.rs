@@ -10,6 +10,7 @@ use super::body::{Body, BodyError};
 use super::head::{Framing, Head, HeadError, Refusal, read_head};
 use super::response::{self, Framed, Response};
 use super::socket::{Socket, read_until, write_within};
+use crate::sys::log::field;
 
 /// Bytes of an unread body that are read away to keep the connection.
 const DRAIN_BYTES: u64 = 256 * 1024;
@@ -183,9 +184,16 @@ fn exchange(
     }
     let mut request = Request::new(socket, buf, head, peer);
     request.body_time = limits.body;
+    let began = Instant::now();
     let answered = catch_unwind(AssertUnwindSafe(|| routes.answer(&mut request)));
     let broken = answered.is_err();
     let answer = answered.unwrap_or_else(|_| Response::internal_error());
+    // Without the query: tokens are put there by mistake.
+    log::debug!(
+        target: "gateway/http",
+        "{} {} {} {}ms remote={}",
+        head.method(), field(head.path()), answer.status(), began.elapsed().as_millis(), peer.remote
+    );
     let mut body = request.body;
     let keep = more && head.keeps_alive() && !broken && !body.is_past(DRAIN_BYTES);
     let hsts = routes.hsts();
