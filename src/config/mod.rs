@@ -13,6 +13,7 @@ pub mod json5;
 mod load;
 pub mod locations;
 pub mod path;
+pub mod plan;
 mod port;
 pub mod schema;
 mod snapshot;
@@ -21,6 +22,7 @@ mod substitute;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod units;
+pub mod watch;
 
 use std::fmt;
 

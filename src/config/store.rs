@@ -37,6 +37,11 @@ impl Store {
         self.held().broken = Some(issues);
     }
 
+    /// Notes that the file on disk is valid again, whether or not it is in force.
+    pub fn accept(&self) {
+        self.held().broken = None;
+    }
+
     /// What is wrong with the file on disk, when that is why it is not in force.
     pub fn last_error(&self) -> Option<Vec<Issue>> {
         self.held().broken.clone()
