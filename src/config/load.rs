@@ -71,6 +71,7 @@ pub(super) fn of_text(text: String, locations: &Locations) -> Loaded {
             config.raw = Some(text);
             config.effective = schema::fill(found.resolved.clone());
             config.parsed = found.parsed;
+            config.written = found.written;
             config.resolved = found.resolved;
             config.env = found.env;
             config.included = found.included;
@@ -94,6 +95,7 @@ pub(super) fn of_text(text: String, locations: &Locations) -> Loaded {
 
 struct Resolved {
     parsed: Value,
+    written: Value,
     resolved: Value,
     env: Env,
     included: Vec<std::path::PathBuf>,
@@ -125,6 +127,7 @@ impl Resolved {
         warnings.extend(schema::warnings(&resolved));
         Ok(Resolved {
             parsed,
+            written: included.value,
             resolved,
             env,
             included: included.files,

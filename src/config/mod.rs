@@ -15,6 +15,7 @@ pub mod locations;
 pub mod path;
 pub mod plan;
 mod port;
+pub mod redact;
 pub mod schema;
 mod snapshot;
 mod store;

@@ -19,6 +19,7 @@ pub struct Config {
     pub(super) exists: bool,
     pub(super) hash: String,
     pub(super) parsed: Value,
+    pub(super) written: Value,
     pub(super) resolved: Value,
     pub(super) effective: Value,
     pub(super) env: Env,
@@ -36,6 +37,7 @@ impl Config {
             exists: false,
             hash: id::sha256_hex(b""),
             parsed: nothing.clone(),
+            written: nothing.clone(),
             resolved: nothing.clone(),
             effective: schema::fill(nothing),
             env: locations.env.clone(),
@@ -67,6 +69,11 @@ impl Config {
     /// The file as written: references and includes stand as such.
     pub fn parsed(&self) -> &Value {
         &self.parsed
+    }
+
+    /// As written in the file and in those that it includes, merged: references stand as such.
+    pub fn written(&self) -> &Value {
+        &self.written
     }
 
     /// The text of the file; `None` when it is missing or invalid.

@@ -13,6 +13,11 @@ pub fn substitute(value: &Value, env: &Env) -> (Value, Vec<Issue>) {
     (value, issues)
 }
 
+/// Whether `text` is one reference and nothing else, and so no secret itself.
+pub fn is_reference(text: &str) -> bool {
+    matches!(pieces(text).as_slice(), [Piece::Reference(_)])
+}
+
 enum Piece<'a> {
     Text(&'a str),
     Reference(&'a str),
@@ -157,5 +162,13 @@ mod tests {
             ]
         );
         assert!(issues.iter().all(|i| i.path.is_empty()));
+    }
+
+    #[test]
+    fn a_bare_reference_is_told_from_text() {
+        assert!(is_reference("${A}"));
+        for text in ["", "x", "${A}x", "$${A}", "${A}${A}", "${a}"] {
+            assert!(!is_reference(text), "{text}");
+        }
     }
 }

@@ -38,7 +38,7 @@ pub static CLI_BACKEND: Object = object(&[
     word("resumeOutput", &["json", "text", "jsonl"]),
     word("input", &["arg", "stdin"]),
     whole("maxPromptArgChars").above(0.0),
-    map("env", &TEXT),
+    map("env", &TEXT).secret(),
     texts("clearEnv"),
     text("modelArg"),
     map("modelAliases", &TEXT),
@@ -61,7 +61,7 @@ pub static MEMORY_SEARCH_EXPERIMENTAL: Object = object(&[flag("sessionMemory")])
 pub static MEMORY_SEARCH_REMOTE: Object = object(&[
     text("baseUrl"),
     text("apiKey").secret(),
-    map("headers", &TEXT),
+    map("headers", &TEXT).secret(),
     unused("batch"),
 ]);
 

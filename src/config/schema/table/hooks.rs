@@ -70,7 +70,7 @@ pub static INTERNAL_HANDLER: Object = object(&[
 ]);
 
 pub static INTERNAL_ENTRY: Object =
-    object(&[flag("enabled"), map("env", &TEXT)]).rest(Rest::Of(&Kind::Any));
+    object(&[flag("enabled"), map("env", &TEXT).secret()]).rest(Rest::Of(&Kind::Any));
 
 pub static INTERNAL_LOAD: Object = object(&[texts("extraDirs")]);
 

@@ -96,7 +96,9 @@ pub static MODEL: Object = object(&[
         .above(0.0)
         .default("8192, capped by contextWindow")
         .about("Most tokens of an answer."),
-    map("headers", &TEXT).about("Further request headers."),
+    map("headers", &TEXT)
+        .secret()
+        .about("Further request headers."),
     group("compat", &MODELS_COMPAT),
 ]);
 
@@ -113,7 +115,9 @@ pub static PROVIDER: Object = object(&[
     word("api", APIS)
         .default("anthropic-messages for the provider anthropic")
         .about("Which API the provider speaks."),
-    map("headers", &TEXT).about("Further request headers."),
+    map("headers", &TEXT)
+        .secret()
+        .about("Further request headers."),
     flag("authHeader").about("Whether the key goes into an Authorization header."),
     list("models", &Kind::Object(&MODEL))
         .required()

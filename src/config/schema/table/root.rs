@@ -23,7 +23,9 @@ pub static ENV_SHELL_ENV: Object = object(&[
 
 pub static ENV: Object = object(&[
     group("shellEnv", &ENV_SHELL_ENV).unused(),
-    map("vars", &TEXT).about("Variables by name, each used where the environment has none."),
+    map("vars", &TEXT)
+        .secret()
+        .about("Variables by name, each used where the environment has none."),
 ])
 .rest(Rest::Of(&TEXT));
 

@@ -154,7 +154,7 @@ pub static MEDIA_MODEL: Object = object(&[
     ),
     group("deepgram", &MODELS_DEEPGRAM),
     text("baseUrl"),
-    map("headers", &TEXT),
+    map("headers", &TEXT).secret(),
     text("profile"),
     text("preferredProfile"),
 ]);
@@ -196,7 +196,7 @@ pub static MEDIA_KIND: Object = object(&[
     ),
     group("deepgram", &MODELS_DEEPGRAM),
     text("baseUrl"),
-    map("headers", &TEXT),
+    map("headers", &TEXT).secret(),
     group("attachments", &IMAGE_ATTACHMENTS),
     list("models", &Kind::Object(&MEDIA_MODEL)),
 ]);
