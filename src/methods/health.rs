@@ -76,7 +76,7 @@ fn status(call: &Call<'_>) -> Result<Reply, RpcError> {
     all.truncate(RECENT);
     let model = config::agents::model(&config, &default_id);
     let context = config::agents::context_tokens(&config, &model);
-    Ok(Reply::Value(json!({
+    let mut answer = json!({
         "heartbeat": {"defaultAgentId": default_id, "agents": heartbeats},
         "channelSummary": [],
         "queuedSystemEvents": [],
@@ -90,5 +90,13 @@ fn status(call: &Call<'_>) -> Result<Reply, RpcError> {
             "recent": if admin { all } else { Vec::new() },
             "byAgent": by_agent,
         },
-    })))
+    });
+    // Only there while the file on disk cannot be used and the last good config stays in force.
+    if let Some(issues) = gateway.config.last_error() {
+        let issues = issues
+            .iter()
+            .map(|i| json!({"path": i.path, "message": i.message}));
+        answer["configIssues"] = issues.collect();
+    }
+    Ok(Reply::Value(answer))
 }

@@ -7,6 +7,7 @@ pub mod channels;
 pub mod health;
 pub mod identity;
 pub mod logs;
+pub mod models;
 pub mod sessions;
 pub mod system;
 
