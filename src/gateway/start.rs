@@ -19,10 +19,10 @@ use super::ws_log::WsLogger;
 use super::{Gateway, Limits};
 use crate::VERSION;
 use crate::config::{self, Config, Env, Issue, Locations};
-use crate::state::{self, Paths, credential};
+use crate::state::{self, Paths, credential, exit_reason};
 use crate::sys::lock::{FileLock, LockError};
 use crate::sys::log::Settings;
-use crate::sys::{file, net, os};
+use crate::sys::{clock, file, net, os};
 
 /// How long another gateway on the same state directory may take to end.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -113,29 +113,65 @@ pub fn run(env: Env, locations: Locations, options: RunOptions) -> Result<(), St
     if !loaded.issues.is_empty() {
         return Err(StartError::InvalidConfig(loaded.issues));
     }
-    let mut config = loaded.config;
+    let config = loaded.config;
     apply_logging(&env, &config, options.verbose);
     for w in config.warnings() {
         log::warn!(target: "gateway", "config: {w}");
     }
+    state::tidy(&paths);
+    note_start(&paths);
+    let ended = lives(&env, &locations, &paths, &options, config, tx, &rx);
+    let reason = match &ended {
+        Ok(signal) => (*signal).to_string(),
+        Err(e) => e.to_string(),
+    };
+    if let Err(e) = exit_reason::ended(&paths, &reason) {
+        log::warn!(target: "gateway", "cannot note why the gateway ends: {e}");
+    }
+    ended.map(|_| ())
+}
+
+/// Notes that the gateway runs from now on, and says so when the one before was cut off.
+fn note_start(paths: &Paths) {
+    match exit_reason::started(paths) {
+        Ok(Some(before)) if !before.is_clean() => log::warn!(
+            target: "gateway",
+            "the gateway started at {} did not end in order: it was killed, it crashed, or the power went",
+            clock::iso(before.started_at)
+        ),
+        Ok(_) => {}
+        Err(e) => log::warn!(target: "gateway", "cannot note that the gateway runs: {e}"),
+    }
+}
+
+/// One life after the other, until something asks for the end; says what.
+fn lives(
+    env: &Env,
+    locations: &Locations,
+    paths: &Paths,
+    options: &RunOptions,
+    mut config: Arc<Config>,
+    tx: Sender<Request>,
+    rx: &Receiver<Request>,
+) -> Result<&'static str, StartError> {
     let mut restarted = None;
     loop {
         let running = Running::start(
-            &env,
-            &locations,
-            &paths,
-            &options,
+            env,
+            locations,
+            paths,
+            options,
             config,
             tx.clone(),
             restarted,
         )?;
-        let (end, last_good) = running.wait(&rx);
+        let (end, last_good) = running.wait(rx);
         match end {
-            End::Stop => return Ok(()),
+            End::Stop(why) => return Ok(why),
             End::Restart => restarted = Some(Instant::now()),
         }
         // A file that broke meanwhile must not keep the gateway down.
-        let loaded = config::load(&locations);
+        let loaded = config::load(locations);
         config = match loaded.issues.is_empty() {
             true => loaded.config,
             false => {
@@ -175,7 +211,8 @@ fn lock(paths: &Paths) -> Result<FileLock, StartError> {
 }
 
 enum End {
-    Stop,
+    /// Holds what asked for it.
+    Stop(&'static str),
     Restart,
 }
 
@@ -260,7 +297,8 @@ impl Running {
                     log::info!(target: "gateway", "received {why}; restarting");
                     break End::Restart;
                 }
-                Ok(Request::Stop(_)) | Err(_) => break End::Stop,
+                Ok(Request::Stop(why)) => break End::Stop(why),
+                Err(_) => break End::Stop("nobody is left to ask"),
             }
         };
         self.reloader.stop();
@@ -270,8 +308,8 @@ impl Running {
             log::info!(target: "gateway", "restart mode: in-process restart");
             // What was asked for while going down is done by going down.
             while let Ok(r) = requests.try_recv() {
-                if matches!(r, Request::Stop(_)) {
-                    return (End::Stop, self.gateway.config.current());
+                if let Request::Stop(why) = r {
+                    return (End::Stop(why), self.gateway.config.current());
                 }
             }
         }
