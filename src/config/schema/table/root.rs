@@ -49,8 +49,8 @@ pub static LOGGING: Object = object(&[
         .about("The log file. With the date in its name when unset."),
     whole("maxFileBytes")
         .above(0.0)
-        .default("524288000")
-        .about("Size in bytes at which the log file is rotated."),
+        .default("16777216")
+        .about("Size in bytes at which the log file is turned over; three full ones are kept."),
     word(
         "consoleLevel",
         &["silent", "fatal", "error", "warn", "info", "debug", "trace"],
@@ -62,8 +62,8 @@ pub static LOGGING: Object = object(&[
         .about("How console lines look."),
     word("redactSensitive", &["off", "tools"])
         .default("tools")
-        .about("Whether secrets in log lines are masked."),
-    texts("redactPatterns").about("Further regular expressions for what is masked in log lines."),
+        .about("Whether secrets in tool output are masked; in log lines they always are."),
+    texts("redactPatterns").about("Not supported: the built-in patterns are used."),
 ]);
 
 pub static UPDATE_AUTO: Object = object(&[
