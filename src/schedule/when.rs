@@ -110,9 +110,13 @@ impl When {
             When::At(at) => Some(*at),
             When::Every { every, anchor } => {
                 let after_last = last.map(|last| last.saturating_add(*every));
+                // Made while the clock was far ahead: only the phase of the anchor means something.
+                let anchor = anchor.unwrap_or(created);
+                let wrong = created > now.saturating_add(CLOCK_STEP_MS);
+                let anchor = if wrong { anchor % every } else { anchor };
                 after_last
                     .filter(|next| *next > now)
-                    .or_else(|| Some(grid(anchor.unwrap_or(created), *every, now)))
+                    .or_else(|| Some(grid(anchor, *every, now)))
             }
             When::Cron {
                 expr,

@@ -161,7 +161,10 @@ impl CronStore {
         // The copy may be lost in a crash, the jobs may not: only they are waited for.
         let mut copy = self.path.clone().into_os_string();
         copy.push(".bak");
-        file::write_quick(Path::new(&copy), text.as_bytes()).map_err(io)
+        if let Err(e) = file::write_quick(Path::new(&copy), text.as_bytes()) {
+            log::warn!(target: "cron", "no copy of {}: {e}", self.path.display());
+        }
+        Ok(())
     }
 
     /// Adds a line to the run log of `job`, and cuts the log when it has grown over its limit.

@@ -19,7 +19,7 @@ pub mod sessions;
 pub mod system_events;
 mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tidy;
 pub mod transcript;
 pub mod usage;
