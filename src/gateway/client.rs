@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Map, Value};
 
 use super::outbox::Outbox;
-use crate::protocol::{Role, Scopes};
+use crate::protocol::{Event, Role, Scopes, frame};
 
 /// How a connection proved that it may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,12 @@ impl Client {
 
     pub fn has_cap(&self, cap: &str) -> bool {
         self.caps.iter().any(|c| c == cap)
+    }
+
+    /// Sends an event to this connection only, without a sequence number. `payload` is JSON text.
+    pub fn send(&self, event: Event, payload: &str) {
+        let head = frame::event_head(event, payload, None);
+        self.outbox.push_targeted(&head.into());
     }
 
     /// Counts one more refusal for a wrong role and says how many came in a row.

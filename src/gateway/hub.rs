@@ -61,9 +61,7 @@ impl Hub {
 
     /// Sends `event` to one connection, without a sequence number. JSON text again.
     pub fn send_to(&self, client: &Client, event: Event, payload: &str) {
-        client
-            .outbox
-            .push_targeted(&frame::event_head(event, payload, None).into());
+        client.send(event, payload);
     }
 
     /// Counters of the snapshots.

@@ -13,6 +13,7 @@ pub mod hub;
 mod lifecycle;
 pub mod limiter;
 mod listener;
+mod nodes;
 pub mod options;
 pub mod outbox;
 pub mod peer;
@@ -64,6 +65,13 @@ pub struct Gateway {
     pub clock: Clock,
     pub devices: state::devices::Store,
     pub sessions: Arc<state::sessions::Store>,
+    /// The nodes that are connected.
+    pub nodes: Arc<crate::nodes::Registry>,
+    /// Commands that wait for a person.
+    pub approvals: Arc<crate::nodes::Approvals>,
+    pub node_pairing: state::nodes::Store,
+    pub exec_approvals: state::approvals::Store,
+    pub usage: state::usage::Cache,
     pub connections: Registry,
     pub control_plane: ControlPlane,
     pub ws_log: WsLogger,
@@ -149,7 +157,7 @@ impl Gateway {
 
     /// A connection is authenticated and has its hello-ok.
     fn connected(self: &Arc<Self>, client: &Arc<Client>) {
-        let _ = client;
+        self.node_connected(client);
         if self.refresh_due.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -164,6 +172,7 @@ impl Gateway {
 
     /// A connection has ended.
     fn disconnected(&self, client: &Client) {
+        self.node_disconnected(client);
         if self.presence.disconnected(client) && !self.stopping.load(Ordering::Acquire) {
             self.presence_news();
         }

@@ -156,6 +156,11 @@ impl Outbox {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether the connection is being closed: what it still sends is not to be carried out.
+    pub fn is_sealed(&self) -> bool {
+        self.lock().sealed
+    }
+
     /// Bytes that wait.
     pub fn buffered(&self) -> usize {
         self.lock().bytes

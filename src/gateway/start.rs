@@ -10,13 +10,14 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::auth::{AuthMode, Secrets, limiter_for};
 use super::bind::{self, Bound};
+use super::clock::Clock;
 use super::lifecycle::{self, Request};
 use super::listener::Listeners;
 use super::options::{AuthFlag, Bind, RunOptions};
 use super::presence::Presence;
 use super::reload::Reloader;
 use super::ws_log::WsLogger;
-use super::{Gateway, Limits};
+use super::{Gateway, Limits, nodes};
 use crate::VERSION;
 use crate::config::{self, Config, Env, Issue, Locations};
 use crate::state::{self, Paths, credential, exit_reason};
@@ -247,6 +248,7 @@ impl Running {
         let host = os::host_name();
         let shown_ip =
             net::lan_address().map_or_else(|| "127.0.0.1".to_string(), |ip| ip.to_string());
+        let clock = Clock::default();
         let gateway = Arc::new(Gateway {
             locations: locations.clone(),
             paths: paths.clone(),
@@ -254,9 +256,14 @@ impl Running {
             hub: Default::default(),
             presence: Presence::new(&host, &shown_ip, VERSION),
             health: Default::default(),
-            clock: Default::default(),
             devices: state::devices::Store::new(paths.clone()),
             sessions,
+            nodes: nodes::registry(&clock),
+            approvals: nodes::approvals(&clock),
+            node_pairing: state::nodes::Store::new(paths.clone()),
+            exec_approvals: state::approvals::Store::new(paths.exec_approvals()),
+            usage: Default::default(),
+            clock,
             connections: Default::default(),
             control_plane: Default::default(),
             ws_log: WsLogger::new(options.verbose, options.ws_log),

@@ -3,11 +3,14 @@
 //! The table says who may call a method and what its parameters are; a method that is not in it does not
 //! exist. `hello-ok`, the scope checks and openclaw-protocol(7) are made from it.
 
+pub mod approvals;
 pub mod channels;
+pub mod devices;
 pub mod health;
 pub mod identity;
 pub mod logs;
 pub mod models;
+pub mod nodes;
 pub mod sessions;
 pub mod system;
 
@@ -24,7 +27,18 @@ use crate::protocol::shape::Shape;
 use crate::protocol::{Role, RpcError, Scope};
 
 /// The families. Their order is that of `hello-ok.features.methods`.
-pub const FAMILIES: &[&[Method]] = &[health::METHODS, channels::METHODS, system::METHODS];
+pub const FAMILIES: &[&[Method]] = &[
+    health::METHODS,
+    logs::METHODS,
+    channels::METHODS,
+    approvals::METHODS,
+    models::METHODS,
+    identity::METHODS,
+    sessions::METHODS,
+    nodes::METHODS,
+    devices::METHODS,
+    system::METHODS,
+];
 
 /// Who may call a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +217,10 @@ static WAITING: AtomicU32 = AtomicU32::new(0);
 /// Handles one frame of an authenticated connection.
 pub fn dispatch(gateway: &Arc<Gateway>, client: &Arc<Client>, text: &str) -> Next {
     let started = std::time::Instant::now();
+    // A connection that has lost its right may go on sending until it has read the close frame.
+    if client.outbox.is_sealed() {
+        return Next::Continue;
+    }
     let request = match frame::parse_request(text) {
         Ok(r) => r,
         Err(BadFrame::NotJson(why)) => {

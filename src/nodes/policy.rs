@@ -76,6 +76,14 @@ const PERSONAL: &[&str] = &[
 const NOTIFY: &[&str] = &["system.notify"];
 const HOST: &[&str] = &["system.run", "system.which", "browser.proxy"];
 
+/// Whether `command` neither executes nor spies: some platform may be sent it by default, and it runs
+/// nothing on the host.
+pub fn is_harmless(command: &str) -> bool {
+    [CANVAS, PERSONAL, NOTIFY]
+        .iter()
+        .any(|group| group.contains(&command))
+}
+
 /// Why a command is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -245,6 +253,8 @@ mod tests {
             p.check(Platform::Ios, &[], "photos.latest"),
             Err(Refusal::NothingDeclared)
         );
+        assert!(is_harmless("location.get") && is_harmless("system.notify"));
+        assert!(!is_harmless("system.run") && !is_harmless("camera.snap"));
         let declared = words(&["system.run", "location.get", "canvas.eval", "location.get"]);
         assert_eq!(
             p.effective(Platform::Ios, &declared),

@@ -76,6 +76,16 @@ pub struct Answer {
     pub payload_json: Option<String>,
 }
 
+impl Answer {
+    /// What it says: the JSON text read, else the payload as it came. Text that is not JSON stays a text.
+    pub fn into_payload(self) -> Option<Value> {
+        match self.payload_json {
+            Some(text) => Some(serde_json::from_str(&text).unwrap_or(Value::String(text))),
+            None => self.payload,
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvokeError {

@@ -22,6 +22,7 @@ mod table;
 pub(crate) mod testing;
 mod tidy;
 pub mod transcript;
+pub mod tts;
 pub mod usage;
 pub mod voicewake;
 

@@ -191,6 +191,16 @@ impl Paths {
         self.root.join("settings/voicewake.json")
     }
 
+    /// Whether and how replies are to be spoken.
+    pub fn tts(&self) -> PathBuf {
+        self.root.join("settings/tts.json")
+    }
+
+    /// The skills that all agents share.
+    pub fn skills(&self) -> PathBuf {
+        self.root.join("skills")
+    }
+
     /// Messages on their way out.
     pub fn delivery_queue(&self) -> PathBuf {
         self.root.join("delivery-queue")

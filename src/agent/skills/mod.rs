@@ -98,21 +98,17 @@ pub struct Skill {
     pub model_invocable: bool,
 }
 
-/// The folders that are looked at for an agent with that workspace, best first.
-pub fn folders(config: &Config, state_dir: &Path, workspace: &Path) -> Vec<(PathBuf, Source)> {
+/// The folders that are looked at for an agent with that workspace, best first. `shared` is the one of
+/// the state directory.
+pub fn folders(config: &Config, shared: &Path, workspace: &Path) -> Vec<(PathBuf, Source)> {
     let mut out = vec![
         (workspace.join("skills"), Source::Workspace),
-        (managed(state_dir), Source::Managed),
+        (shared.to_path_buf(), Source::Managed),
     ];
     for dir in config.list("skills.load.extraDirs") {
         out.push((config.locations().expand(dir), Source::Extra));
     }
     out
-}
-
-/// The folder of skills that all agents share.
-pub fn managed(state_dir: &Path) -> PathBuf {
-    state_dir.join("skills")
 }
 
 /// Reads the skills in `folders`, by name. Folders and skills that cannot be read are passed over.
@@ -278,7 +274,11 @@ mod tests {
         );
         f.write("skills/file", "no folder");
         let config = Config::from_text("{skills: {load: {extraDirs: ['/nowhere']}}}");
-        let skills = load(&folders(&config, f.path(), &f.path().join("ws")));
+        let skills = load(&folders(
+            &config,
+            &f.path().join("skills"),
+            &f.path().join("ws"),
+        ));
         let names: Vec<(&str, &str)> = skills
             .iter()
             .map(|s| (s.name.as_str(), s.description.as_str()))

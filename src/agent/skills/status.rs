@@ -57,8 +57,14 @@ pub fn gate(skill: &Skill, config: &Config) -> Gate {
         config: without(&need.config, &|path| truthy(config.get(path))),
         os: if here { Vec::new() } else { need.os.clone() },
     };
+    // `always` skips every gate but the switch.
+    let missing = if skill.always {
+        Requirements::default()
+    } else {
+        missing
+    };
     let disabled = entry["enabled"] == false;
-    let eligible = !disabled && here && (skill.always || missing == Requirements::default());
+    let eligible = !disabled && missing == Requirements::default();
     let checks = need.config.iter();
     Gate {
         config: checks
@@ -153,7 +159,13 @@ mod tests {
             "{skills: {entries: {s: {apiKey: 'k', enabled: false}}}}",
         );
         assert!(off.disabled && !off.eligible);
-        assert!(judged("{always: true, requires: {bins: ['none']}}", "{}").eligible);
+        assert!(
+            judged(
+                "{always: true, os: ['plan9'], requires: {bins: ['none']}}",
+                "{}"
+            )
+            .eligible
+        );
         assert!(judged("{}", "{}").eligible);
     }
 }
