@@ -153,7 +153,14 @@ pub fn approve(old: Option<&Value>, request: &Value, now: u64) -> Value {
             .words()
             .to_vec()
     };
-    let scopes = merged("scopes");
+    // What was revoked does not come back with a request for less (HS-04): then exactly what it asks counts.
+    let again = request["role"].as_str().and_then(Role::parse);
+    let scopes = match (again, old) {
+        (Some(Role::Operator), Some(old)) if revoked(old, Role::Operator) => {
+            words(request.get("scopes"))
+        }
+        _ => merged("scopes"),
+    };
     device.insert("role".into(), request["role"].clone());
     device.insert("roles".into(), json!(merged("roles")));
     device.insert("scopes".into(), json!(scopes));

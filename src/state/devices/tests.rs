@@ -179,6 +179,35 @@ fn hs_04_an_empty_scope_list_stays_empty() {
 }
 
 #[test]
+fn hs_04_what_was_revoked_does_not_come_back_with_a_request_for_less() {
+    let k = kit();
+    let (request, ..) = k.pending(Role::Operator, &["operator.admin"]);
+    k.store.approve(&request, &actor(&admin())).unwrap();
+    k.store.revoke("d", Role::Operator).unwrap();
+    let (request, _, reason) = k.pending(Role::Operator, &[]);
+    assert_eq!(reason, "not-paired");
+    let pairing = Scopes::from_words(["operator.pairing"]);
+    k.store.approve(&request, &actor(&pairing)).unwrap();
+    assert!(
+        k.store
+            .issue("d", Role::Operator, &admin())
+            .unwrap()
+            .is_none()
+    );
+    let (_, _, reason) = k.pending(Role::Operator, &["operator.admin"]);
+    assert_eq!(reason, "scope-upgrade");
+    // A node's request, which asks for no scopes, takes none from the operator role.
+    let k = kit();
+    let (request, ..) = k.pending(Role::Operator, &["operator.read"]);
+    k.store.approve(&request, &actor(&admin())).unwrap();
+    let (request, ..) = k.pending(Role::Node, &[]);
+    k.store.approve(&request, &actor(&admin())).unwrap();
+    let device = k.store.get("d").unwrap().unwrap();
+    assert_eq!(device["scopes"], json!(["operator.read"]));
+    assert_eq!(device["roles"], json!(["operator", "node"]));
+}
+
+#[test]
 fn hs_06_hs_07_commands_and_platform_are_those_that_were_approved() {
     let mut k = kit();
     assert!(matches!(
