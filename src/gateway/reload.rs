@@ -11,7 +11,7 @@ use super::options::RunOptions;
 use super::{Gateway, Limits, start};
 use crate::config::plan::{Action, Mode, Plan};
 use crate::config::watch::{Outcome, Watcher};
-use crate::config::{Config, Env, Issue};
+use crate::config::{Config, Issue};
 
 const TARGET: &str = "gateway/reload";
 
@@ -20,11 +20,10 @@ pub struct Reloader(Mutex<Option<Watcher>>);
 
 impl Reloader {
     /// Starts watching. Without a thread for it the gateway runs on, unwatched, and says so.
-    pub fn start(gateway: &Arc<Gateway>, env: Env, options: RunOptions) -> Arc<Reloader> {
+    pub fn start(gateway: &Arc<Gateway>, options: RunOptions) -> Arc<Reloader> {
         let config = gateway.config.current();
         let mut reload = Reload {
             gateway: Arc::downgrade(gateway),
-            env,
             options,
             seen: config.clone(),
         };
@@ -51,7 +50,6 @@ impl Reloader {
 
 struct Reload {
     gateway: Weak<Gateway>,
-    env: Env,
     options: RunOptions,
     /// The last valid file, taken over or not: what was ignored is not picked up by a later edit.
     seen: Arc<Config>,
@@ -112,7 +110,7 @@ impl Reload {
 
     /// Takes the new config over in place.
     fn apply(&self, gateway: &Arc<Gateway>, config: Arc<Config>) {
-        match start::secrets(&self.env, &gateway.paths, &self.options, &config) {
+        match start::secrets(&gateway.paths, &self.options, &config) {
             Ok(secrets) => replace_secrets(gateway, secrets, &config),
             Err(e) => {
                 log::error!(target: TARGET, "config change not applied: {e}");
@@ -127,7 +125,7 @@ impl Reload {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Limits::of(&config);
         if old.get("logging") != config.get("logging") {
-            start::apply_logging(&self.env, &config, self.options.verbose);
+            start::apply_logging(&config, self.options.verbose);
         }
         for w in config
             .warnings()

@@ -19,7 +19,7 @@ use super::reload::Reloader;
 use super::ws_log::WsLogger;
 use super::{Gateway, Limits, nodes};
 use crate::VERSION;
-use crate::config::{self, Config, Env, Issue, Locations};
+use crate::config::{self, Config, Issue, Locations};
 use crate::state::{self, Paths, credential, exit_reason};
 use crate::sys::lock::{FileLock, LockError};
 use crate::sys::log::Settings;
@@ -98,7 +98,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Runs a gateway until it is told to stop. Restarts happen in here.
-pub fn run(env: Env, locations: Locations, options: RunOptions) -> Result<(), StartError> {
+pub fn run(locations: Locations, options: RunOptions) -> Result<(), StartError> {
     os::bound_allocator();
     let failed = |what: &str| {
         let what = what.to_string();
@@ -115,13 +115,13 @@ pub fn run(env: Env, locations: Locations, options: RunOptions) -> Result<(), St
         return Err(StartError::InvalidConfig(loaded.issues));
     }
     let config = loaded.config;
-    apply_logging(&env, &config, options.verbose);
+    apply_logging(&config, options.verbose);
     for w in config.warnings() {
         log::warn!(target: "gateway", "config: {w}");
     }
     state::tidy(&paths);
     note_start(&paths);
-    let ended = lives(&env, &locations, &paths, &options, config, tx, &rx);
+    let ended = lives(&locations, &paths, &options, config, tx, &rx);
     let reason = match &ended {
         Ok(signal) => (*signal).to_string(),
         Err(e) => e.to_string(),
@@ -147,7 +147,6 @@ fn note_start(paths: &Paths) {
 
 /// One life after the other, until something asks for the end; says what.
 fn lives(
-    env: &Env,
     locations: &Locations,
     paths: &Paths,
     options: &RunOptions,
@@ -157,15 +156,7 @@ fn lives(
 ) -> Result<&'static str, StartError> {
     let mut restarted = None;
     loop {
-        let running = Running::start(
-            env,
-            locations,
-            paths,
-            options,
-            config,
-            tx.clone(),
-            restarted,
-        )?;
+        let running = Running::start(locations, paths, options, config, tx.clone(), restarted)?;
         let (end, last_good) = running.wait(rx);
         match end {
             End::Stop(why) => return Ok(why),
@@ -186,9 +177,9 @@ fn lives(
 }
 
 /// Makes the log what the config asks for; at start, and when the config has changed.
-pub(super) fn apply_logging(env: &Env, config: &Config, verbose: bool) {
+pub(super) fn apply_logging(config: &Config, verbose: bool) {
     let section = config.get("logging").cloned().unwrap_or_default();
-    let (settings, warnings) = Settings::resolve(&section, env.map(), verbose);
+    let (settings, warnings) = Settings::resolve(&section, config.env().map(), verbose);
     crate::sys::log::apply(&settings);
     for w in warnings {
         log::warn!(target: "logging", "{w}");
@@ -226,7 +217,6 @@ struct Running {
 
 impl Running {
     fn start(
-        env: &Env,
         locations: &Locations,
         paths: &Paths,
         options: &RunOptions,
@@ -235,10 +225,10 @@ impl Running {
         restarted: Option<Instant>,
     ) -> Result<Running, StartError> {
         let mode = bind_mode(options, &config)?;
-        let secrets = secrets(env, paths, options, &config)?;
+        let secrets = secrets(paths, options, &config)?;
         let ip = bind::address(mode, &config)?;
         guard(mode, ip.is_loopback(), &secrets, &config)?;
-        let bound = bind::listen(ip, port(env, options, &config)?)?;
+        let bound = bind::listen(ip, port(options, &config)?)?;
 
         let sessions = Arc::new(state::sessions::Store::new(paths.clone()));
         sessions.set_default_agent(&config::agents::default_id(&config));
@@ -283,7 +273,7 @@ impl Running {
         let failed = |e: std::io::Error| StartError::Failed(format!("out of threads: {e}"));
         gateway.clock.start().map_err(failed)?;
         gateway.start_ticking();
-        let reloader = Reloader::start(&gateway, env.clone(), options.clone());
+        let reloader = Reloader::start(&gateway, options.clone());
         let (ws, port) = (bound.urls("ws"), bound.port);
         let Bound { sockets, .. } = bound;
         let listeners = Listeners::start(sockets, &gateway).map_err(failed)?;
@@ -346,13 +336,14 @@ fn bind_mode(options: &RunOptions, config: &Config) -> Result<Bind, StartError> 
 }
 
 /// `--port`, then `OPENCLAW_GATEWAY_PORT`, then `gateway.port`, then [`DEFAULT_PORT`].
-pub fn port(env: &Env, options: &RunOptions, config: &Config) -> Result<u16, StartError> {
+pub fn port(options: &RunOptions, config: &Config) -> Result<u16, StartError> {
     if let Some(p) = options.port {
         return Ok(p);
     }
-    let from_env = env
+    let from_env = config
+        .env()
         .text("OPENCLAW_GATEWAY_PORT")
-        .or_else(|| env.text("CLAWDBOT_GATEWAY_PORT"));
+        .or_else(|| config.env().text("CLAWDBOT_GATEWAY_PORT"));
     if let Some(text) = from_env {
         return text.trim().parse().map_err(|_| {
             StartError::Failed(format!(
@@ -367,7 +358,6 @@ pub fn port(env: &Env, options: &RunOptions, config: &Config) -> Result<u16, Sta
 
 /// The credential in force: flag, then config, then environment, then the one that the gateway keeps.
 pub fn secrets(
-    env: &Env,
     paths: &Paths,
     options: &RunOptions,
     config: &Config,
@@ -379,7 +369,7 @@ pub fn secrets(
         let chosen = match (flag, config.str(path)) {
             (Some(f), _) => Some(f.as_str()),
             (None, Some(c)) => Some(c),
-            (None, None) => names.iter().find_map(|n| env.text(n)),
+            (None, None) => names.iter().find_map(|n| config.env().text(n)),
         };
         match chosen {
             Some(c) if c.trim().is_empty() => Err(StartError::Failed(format!(

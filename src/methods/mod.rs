@@ -5,6 +5,7 @@
 
 pub mod approvals;
 pub mod channels;
+pub mod config;
 pub mod devices;
 pub mod health;
 pub mod identity;
