@@ -93,7 +93,7 @@ fn websocket(
     buffered: Vec<u8>,
 ) {
     let mut writer = socket;
-    let answer = match head::websocket_accept(head) {
+    let answer = match http::upgrade::accept(head) {
         Ok(answer) => answer,
         Err(refusal) => {
             let _ = writer.write_all(refusal.answer().as_bytes());

@@ -14,6 +14,7 @@ pub mod response;
 pub mod routes;
 pub mod serve;
 pub mod socket;
+pub mod upgrade;
 
 pub use body::BodyError;
 pub use head::Head;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tiny_http::{Method, StatusCode};
 
 use super::body::{Body, BodyError};
-use super::head::{Framing, Head, HeadError, Refusal, read_head};
+use super::head::{Framing, Head, HeadError, read_head};
 use super::response::{self, Framed, Response};
 use super::socket::{Socket, read_until, write_within};
+use super::upgrade::Refusal;
 use crate::sys::log::field;
 
 /// Bytes of an unread body that are read away to keep the connection.
@@ -207,10 +208,14 @@ fn exchange(
     let written = catch_unwind(AssertUnwindSafe(|| {
         response::write(body.socket(), answer, &framed)
     }));
-    match written {
-        Ok(Ok(true)) => body.drain(DRAIN_BYTES, DRAIN_TIME),
-        Ok(Ok(false) | Err(_)) | Err(_) => false,
+    if broken || written.is_err() {
+        log::error!(
+            target: "gateway/http",
+            "a handler failed unexpectedly on {} {}; the gateway goes on",
+            head.method(), field(head.path())
+        );
     }
+    matches!(written, Ok(Ok(true))) && body.drain(DRAIN_BYTES, DRAIN_TIME)
 }
 
 /// Ends the connection so that the peer gets the last answer: closing on unread bytes would reset it.

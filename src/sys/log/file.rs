@@ -114,9 +114,13 @@ impl LogFile {
         }
     }
 
-    /// The current path, whether or not the file is there.
+    /// The file that was written last, else the one that will be, whether or not it is there.
     pub fn path(&self, now: u64) -> Option<PathBuf> {
-        self.place.at(now).map(|(path, _)| path)
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        match &open.file {
+            Some(_) => Some(open.path.clone()),
+            None => self.place.at(now).map(|(path, _)| path),
+        }
     }
 
     /// Appends `line`, which ends in a line feed. `lost` makes the line that reports lost ones.
@@ -307,8 +311,14 @@ mod tests {
         }
         let log = LogFile::new(Place::Rolling(dir.clone()), 0);
         log.write(NOON, "a\n", no_report);
+        let one = log.path(NOON).unwrap();
+        assert_eq!(
+            log.path(NOON + DAY).unwrap(),
+            one,
+            "nothing is in the next one yet"
+        );
         log.write(NOON + DAY, "b\n", no_report);
-        let (one, two) = (log.path(NOON).unwrap(), log.path(NOON + DAY).unwrap());
+        let two = log.path(NOON + DAY).unwrap();
         assert_ne!(one, two);
         assert_eq!(fs::read_to_string(one).unwrap(), "a\n");
         assert_eq!(fs::read_to_string(two).unwrap(), "b\n");
