@@ -52,6 +52,16 @@ impl Context {
         })
     }
 
+    /// The same, with the config read anew when it is asked for.
+    #[must_use]
+    pub fn again(&self) -> Context {
+        Context {
+            term: self.term,
+            locations: self.locations.clone(),
+            loaded: OnceCell::new(),
+        }
+    }
+
     /// A context for tests: plain output, config in the folder of `locations`.
     #[cfg(test)]
     pub fn of(locations: Locations) -> Context {

@@ -1,7 +1,5 @@
 //! `health`: the gateway's health snapshot in words.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -9,7 +7,7 @@ use super::failure::Failure;
 use super::options::{Command, EXIT_OK, Group, JSON, TIMEOUT, flag};
 use super::parse::Args;
 use super::term::clean;
-use super::{channels_view, rpc, term};
+use super::{channels_view, human, rpc, term};
 use crate::client::Wanted;
 
 pub static HEALTH: Command = Command {
@@ -85,22 +83,12 @@ fn lines(health: &Value) -> Vec<String> {
         for s in store["recent"].as_array().into_iter().flatten() {
             let key = s["key"].as_str().unwrap_or("?");
             out.push(match s["age"].as_u64() {
-                Some(ms) => format!("- {key} ({} ago)", age(Duration::from_millis(ms))),
+                Some(ms) => format!("- {key} ({})", human::ago(ms)),
                 None => format!("- {key} (no activity)"),
             });
         }
     }
     out
-}
-
-/// `0m`, `12m`, `3h`, `5d`.
-fn age(age: Duration) -> String {
-    let minutes = age.as_secs() / 60;
-    match minutes {
-        0..60 => format!("{minutes}m"),
-        60..2880 => format!("{}h", minutes / 60),
-        _ => format!("{}d", minutes / 1440),
-    }
 }
 
 #[cfg(test)]

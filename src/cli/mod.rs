@@ -3,15 +3,25 @@
 //! Every command but the daemon is a client of the gateway over RPC, or works on local files and the
 //! service manager. What it prints on stdout is its answer; why there is none goes to stderr.
 
+mod agent;
+mod channels;
 mod channels_view;
 pub mod context;
+mod dev;
 pub mod failure;
 mod gateway_call;
+mod gateway_force;
+mod gateway_run;
+mod gateway_usage;
 mod health;
 mod help;
+mod human;
+mod logs;
 pub mod options;
 pub mod parse;
+mod ports;
 pub mod rpc;
+mod system;
 pub mod term;
 
 use std::ffi::OsString;

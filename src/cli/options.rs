@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::parse::Args;
-use super::{gateway_call, health};
+use super::{agent, channels, gateway_call, gateway_run, gateway_usage, health, logs, system};
 
 /// Ends well.
 pub const EXIT_OK: u8 = 0;
@@ -255,18 +255,25 @@ pub const TIMEOUT: &[Opt] =
 
 /// Every command, in the order of help.
 pub static COMMANDS: &[&Command] = &[
-    &GATEWAY,
+    &gateway_run::GATEWAY,
+    &gateway_run::GATEWAY_RUN,
     &gateway_call::CALL,
     &gateway_call::HEALTH,
+    &gateway_usage::USAGE_COST,
     &health::HEALTH,
+    &logs::LOGS,
+    &agent::AGENT,
+    &channels::CHANNELS,
+    &channels::STATUS,
+    &channels::LIST,
+    &system::SYSTEM,
+    &system::EVENT,
+    &system::HEARTBEAT,
+    &system::HEARTBEAT_LAST,
+    &system::HEARTBEAT_ENABLE,
+    &system::HEARTBEAT_DISABLE,
+    &system::PRESENCE,
 ];
-
-/// Head of the gateway commands.
-static GATEWAY: Command = Command::new(
-    "gateway",
-    Group::Gateway,
-    "run, inspect and query the gateway",
-);
 
 #[cfg(test)]
 mod tests {

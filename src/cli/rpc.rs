@@ -70,8 +70,21 @@ pub fn failure(target: &Target, e: &ClientError) -> Failure {
 pub fn report(target: &Target, e: &ClientError, head: &str, indent: &str) -> String {
     let mut lines = vec![format!("{head}{e}")];
     lines.extend(target.describe().lines().map(|l| format!("{indent}{l}")));
-    lines.extend(e.fix().map(|fix| format!("{indent}Fix: {fix}")));
+    let profile = target.profile.as_deref();
+    lines.extend(
+        e.fix()
+            .map(|fix| format!("{indent}Fix: {}", for_profile(fix, profile))),
+    );
     lines.join("\n")
+}
+
+/// `text` with the profile in every `openclaw` command line of it, so that it can be typed as it is.
+pub fn for_profile(text: &str, profile: Option<&str>) -> String {
+    match profile {
+        None => text.to_string(),
+        Some("dev") => text.replace("openclaw ", "openclaw --dev "),
+        Some(name) => text.replace("openclaw ", &format!("openclaw --profile {name} ")),
+    }
 }
 
 /// The words for a command line or config that names no gateway.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::error::ClientError;
 use super::socket::Address;
 use super::{Connect, Credentials};
-use crate::config::{Config, gateway_port};
+use crate::config::{Config, Env, gateway_port};
 use crate::state::{Paths, credential};
 
 /// What the command line says about the gateway to talk to.
@@ -49,6 +49,8 @@ pub struct Target {
     pub bind: Option<String>,
     /// State directory with the device identity.
     pub paths: Paths,
+    /// The profile that all this belongs to.
+    pub profile: Option<String>,
 }
 
 impl Target {
@@ -85,6 +87,7 @@ impl Target {
                 bind.unwrap_or("loopback").to_string()
             }),
             paths: state_paths(config),
+            profile: config.locations().profile.clone(),
         })
     }
 
@@ -106,6 +109,7 @@ impl Target {
             config_path: config.path().to_path_buf(),
             bind: Some(bind.to_string()),
             paths: state_paths(config),
+            profile: config.locations().profile.clone(),
         })
     }
 
@@ -149,11 +153,11 @@ fn remote_credentials(config: &Config) -> Credentials {
     Credentials {
         token: first([
             config.str("gateway.remote.token"),
-            env.text("OPENCLAW_GATEWAY_TOKEN"),
+            secret_in(env, "TOKEN"),
             config.str("gateway.auth.token"),
         ]),
         password: first([
-            env.text("OPENCLAW_GATEWAY_PASSWORD"),
+            secret_in(env, "PASSWORD"),
             config.str("gateway.remote.password"),
             config.str("gateway.auth.password"),
         ]),
@@ -176,6 +180,12 @@ fn local_credentials(config: &Config) -> Result<Credentials, TargetError> {
         known.token = credential::read(&state_paths(config)).map_err(TargetError::Credential)?;
     }
     Ok(known)
+}
+
+/// `OPENCLAW_GATEWAY_TOKEN` or `…_PASSWORD`, also under the product's earlier name.
+fn secret_in<'a>(env: &'a Env, what: &str) -> Option<&'a str> {
+    let of = |product: &str| env.text(&format!("{product}_GATEWAY_{what}"));
+    of("OPENCLAW").or_else(|| of("CLAWDBOT"))
 }
 
 fn some(text: Option<&str>) -> Option<String> {

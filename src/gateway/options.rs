@@ -4,8 +4,6 @@
 //! [`RunOptions`] knows nothing of. Whoever starts a gateway resolves the rest, again at every
 //! restart in process, so that an edit of `gateway.port` takes effect.
 
-use std::path::PathBuf;
-
 /// The words that `--bind` and `gateway.bind` take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bind {
@@ -152,11 +150,7 @@ pub struct RunOptions {
     /// Debug level on the console.
     pub verbose: bool,
     pub ws_log: WsLog,
-    /// Show only the subsystem `agent/claude-cli` on the console.
-    pub claude_cli_logs: bool,
-    /// Append raw model stream events to this file.
-    pub raw_stream: Option<PathBuf>,
-    /// What the console says once the gateway listens, one line each (the dev profile's hints).
+    /// What the log says once the gateway listens, one line each; `{port}` becomes the port.
     pub greeting: Vec<String>,
 }
 

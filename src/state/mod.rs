@@ -25,6 +25,7 @@ pub mod transcript;
 pub mod tts;
 pub mod usage;
 pub mod voicewake;
+pub mod workspace;
 
 pub use error::Error;
 pub use paths::Paths;
