@@ -9,7 +9,7 @@ use super::parse::Args;
 use super::ports::Usage;
 use super::rpc::for_profile;
 use super::{dev, gateway_force, term};
-use crate::config::{Env, gateway_port};
+use crate::config::gateway_port;
 use crate::gateway::options::{AuthFlag, Bind, RunOptions, Tailscale, WsLog};
 use crate::gateway::{self, StartError};
 use crate::sys::log::{self as sink, Filter, Settings};
@@ -122,8 +122,7 @@ pub static GATEWAY_RUN: Command = Command {
 fn run(ctx: &Context, args: &Args) -> Result<u8, Failure> {
     start_log(ctx, args);
     let (now, options) = prepare(ctx, args)?;
-    let env: Env = now.locations.env.clone();
-    match gateway::run(env, now.locations.clone(), options.clone()) {
+    match gateway::run(now.locations.clone(), options.clone()) {
         Ok(()) => Ok(EXIT_OK),
         Err(e) => Err(refused(&now, &options, &e)),
     }

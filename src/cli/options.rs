@@ -6,7 +6,10 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::parse::Args;
-use super::{agent, channels, gateway_call, gateway_run, gateway_usage, health, logs, system};
+use super::{
+    agent, channels, dashboard, gateway_call, gateway_run, gateway_status, gateway_usage, health,
+    logs, sessions, system,
+};
 
 /// Ends well.
 pub const EXIT_OK: u8 = 0;
@@ -257,12 +260,15 @@ pub const TIMEOUT: &[Opt] =
 pub static COMMANDS: &[&Command] = &[
     &gateway_run::GATEWAY,
     &gateway_run::GATEWAY_RUN,
+    &gateway_status::STATUS,
     &gateway_call::CALL,
     &gateway_call::HEALTH,
     &gateway_usage::USAGE_COST,
     &health::HEALTH,
     &logs::LOGS,
+    &dashboard::DASHBOARD,
     &agent::AGENT,
+    &sessions::SESSIONS,
     &channels::CHANNELS,
     &channels::STATUS,
     &channels::LIST,
