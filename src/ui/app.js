@@ -161,6 +161,8 @@ async function loadHistory() {
   const got = await gateway.call("chat.history", { sessionKey: key, limit: 200 });
   if (key !== current) return;
   $("chat").replaceChildren();
+  // A reply that is coming in gets a new place with its next piece, which holds all of it.
+  if (running) running.item = null;
   for (const m of got.messages || []) {
     const words = textOf(m);
     if (words) say(m.role === "user" || m.role === "assistant" ? m.role : "note", words);

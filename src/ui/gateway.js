@@ -86,11 +86,12 @@ export class Gateway {
     let ready = false;
     let refused = null;
     let seq = null;
-    socket.onmessage = async ({ data }) => {
+    // Frames are handled one by one, in order: nothing here waits.
+    socket.onmessage = ({ data }) => {
       if (round !== this.round) return;
       const frame = JSON.parse(data);
       if (frame.type === "event" && frame.event === "connect.challenge") {
-        socket.send(JSON.stringify(await this.introduce(me, frame.payload.nonce)));
+        this.introduce(me, frame.payload.nonce).then((connect) => socket.send(JSON.stringify(connect)), () => socket.close());
       } else if (frame.type === "event") {
         if (frame.seq !== undefined) {
           if (seq !== null && frame.seq !== seq + 1) this.hear.gap();
@@ -100,7 +101,8 @@ export class Gateway {
       } else if (frame.id === "connect" && frame.ok) {
         ready = true;
         this.failures = 0;
-        if (frame.payload.auth?.deviceToken) await keep("token", frame.payload.auth.deviceToken);
+        // Without it the page asks for the secret again next time; that is all.
+        if (frame.payload.auth?.deviceToken) keep("token", frame.payload.auth.deviceToken).catch(() => {});
         this.hear.up(frame.payload);
       } else if (frame.id === "connect") {
         refused = new Refused(frame.error);
