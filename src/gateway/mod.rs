@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use serde_json::{Value, json};
 
+use crate::agent;
 use crate::config::{self, Locations};
 use crate::protocol::{Event, TICK_INTERVAL_MS};
 use crate::state::{self, Paths};
@@ -72,6 +73,8 @@ pub struct Gateway {
     pub node_pairing: state::nodes::Store,
     pub exec_approvals: state::approvals::Store,
     pub usage: state::usage::Cache,
+    /// What a model may call.
+    pub tools: agent::tools::Registry,
     pub connections: Registry,
     pub control_plane: ControlPlane,
     pub ws_log: WsLogger,

@@ -56,6 +56,19 @@ fn list(call: &Call<'_>) -> Result<Reply, RpcError> {
     })))
 }
 
+/// The agent that `agentId` names, which has to exist; without one, the default agent.
+pub fn existing_agent(call: &Call<'_>) -> Result<String, RpcError> {
+    let config = call.gateway.config.current();
+    match call.text("agentId") {
+        None => Ok(config::agents::default_id(&config)),
+        Some(id) if config::agents::exists(&config, id) => Ok(config::agents::normalise(id)),
+        Some(id) => {
+            let text = format!("unknown agent id \"{}\"", clip(id, MAX_NAME));
+            Err(RpcError::invalid(text))
+        }
+    }
+}
+
 /// The agent that `agentId` and `sessionKey` name together, else the default one.
 ///
 /// `method` begins the error text.

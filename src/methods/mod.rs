@@ -10,10 +10,15 @@ pub mod devices;
 pub mod health;
 pub mod identity;
 pub mod logs;
+pub mod misc;
 pub mod models;
 pub mod nodes;
 pub mod sessions;
+pub mod skills;
 pub mod system;
+pub mod tools;
+pub mod usage;
+pub mod voice;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -38,6 +43,11 @@ pub const FAMILIES: &[&[Method]] = &[
     sessions::METHODS,
     nodes::METHODS,
     devices::METHODS,
+    tools::METHODS,
+    skills::METHODS,
+    voice::METHODS,
+    usage::METHODS,
+    misc::METHODS,
     system::METHODS,
 ];
 

@@ -96,6 +96,14 @@ impl Registry {
         self.0.push(tool);
     }
 
+    /// Name and summary of each.
+    pub fn summaries(&self) -> Vec<(&'static str, &'static str)> {
+        self.0
+            .iter()
+            .map(|t| (t.spec().name, t.summary()))
+            .collect()
+    }
+
     /// The tools that `agent` may use with models of `provider`.
     pub fn allowed(&self, config: &Config, agent: &str, provider: &str) -> Set {
         let policy = policy::Policy::of(config, agent, provider);

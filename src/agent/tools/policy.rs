@@ -57,6 +57,22 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("group:media", &["image", "tts"]),
 ];
 
+/// The group of a tool without its prefix (`fs`), and its place among the groups; `None` outside of all.
+pub fn group_of(name: &str) -> Option<(usize, &'static str)> {
+    let place = GROUPS.iter().position(|(_, tools)| tools.contains(&name))?;
+    Some((place, GROUPS[place].0.trim_start_matches("group:")))
+}
+
+/// The limited profiles that a tool is part of.
+pub fn profiles_of(name: &str) -> Vec<&'static str> {
+    let part = |tools: &[&str]| tools.iter().any(|entry| covers(entry, name));
+    PROFILES
+        .iter()
+        .filter(|(_, tools)| part(tools))
+        .map(|(profile, _)| *profile)
+        .collect()
+}
+
 /// Which tools one run may use.
 #[derive(Debug, Default)]
 pub struct Policy(Vec<Rules>);
@@ -238,6 +254,16 @@ mod tests {
         assert!(allows(config, "ops", "p", "read"));
         assert!(!allows(config, "ops", "p", "write"));
         assert!(allows(config, "main", "p", "write"));
+    }
+
+    #[test]
+    fn a_tool_knows_its_group_and_profiles() {
+        assert_eq!(group_of("read"), Some((0, "fs")));
+        assert_eq!(group_of("frob"), None);
+        assert_eq!(profiles_of("read"), ["coding"]);
+        let all = ["minimal", "messaging", "coding"];
+        assert_eq!(profiles_of("session_status"), all);
+        assert!(profiles_of("cron").is_empty());
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! Skills: what is there, and whether it can be used. None is installed or downloaded by this gateway.
+
+use serde_json::{Value, json};
+
+use super::identity::existing_agent;
+use super::{Access, Call, Method, Reply};
+use crate::agent::skills::{self, Gate, Installer, Requirements, Skill};
+use crate::config;
+use crate::protocol::frame::clip;
+use crate::protocol::shape::{Kind, Shape, at_least, opt, req};
+use crate::protocol::{RpcError, Scope};
+
+const TEXT: Kind = Kind::NonEmpty;
+/// Bytes of a name that an error repeats.
+const MAX_SHOWN: usize = 128;
+/// The shortest time that an installer may be given, in milliseconds.
+const MIN_TIMEOUT_MS: i64 = 1000;
+
+/// The family.
+pub const METHODS: &[Method] = &[
+    Method::new(
+        "skills.status",
+        Access::Operator(Scope::Read),
+        Shape::strict(&[opt("agentId", TEXT)]),
+        status,
+        "the skills of an agent, and what each of them lacks",
+    ),
+    Method::new(
+        "skills.bins",
+        Access::Node,
+        Shape::strict(&[]),
+        bins,
+        "the programs that skills of any agent speak of",
+    ),
+    Method::new(
+        "skills.install",
+        Access::Operator(Scope::Admin),
+        Shape::strict(&[
+            req("name", TEXT),
+            req("installId", TEXT),
+            opt("timeoutMs", at_least(MIN_TIMEOUT_MS)),
+        ]),
+        install,
+        "fails: this gateway installs no software",
+    ),
+];
+
+/// The skills of an agent.
+fn of_agent(call: &Call<'_>, agent: &str) -> Vec<Skill> {
+    let gateway = call.gateway;
+    let config = gateway.config.current();
+    let workspace = config::agents::workspace(&config, &gateway.locations, agent);
+    skills::load(&skills::folders(
+        &config,
+        &gateway.paths.skills(),
+        &workspace,
+    ))
+}
+
+fn status(call: &Call<'_>) -> Result<Reply, RpcError> {
+    let agent = existing_agent(call)?;
+    let gateway = call.gateway;
+    let config = gateway.config.current();
+    let list: Vec<Value> = of_agent(call, &agent)
+        .iter()
+        .map(|s| shown(s, &skills::gate(s, &config)))
+        .collect();
+    Ok(Reply::Value(json!({
+        "workspaceDir": config::agents::workspace(&config, &gateway.locations, &agent),
+        "managedSkillsDir": gateway.paths.skills(),
+        "skills": list,
+    })))
+}
+
+fn shown(skill: &Skill, gate: &Gate) -> Value {
+    let checks: Vec<Value> = gate
+        .config
+        .iter()
+        .map(|(path, set)| json!({"path": path, "satisfied": set}))
+        .collect();
+    let mut v = json!({
+        "name": skill.name,
+        "description": skill.description,
+        "source": skill.source.as_str(),
+        "bundled": false,
+        "filePath": skill.file,
+        "baseDir": skill.dir,
+        "skillKey": skill.key,
+        "always": skill.always,
+        "disabled": gate.disabled,
+        "blockedByAllowlist": false,
+        "eligible": gate.eligible,
+        "requirements": requirements(&skill.requires),
+        "missing": requirements(&gate.missing),
+        "configChecks": checks,
+        "install": skill.install.iter().map(installer).collect::<Vec<_>>(),
+    });
+    let optional = [
+        ("emoji", &skill.emoji),
+        ("homepage", &skill.homepage),
+        ("primaryEnv", &skill.primary_env),
+    ];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            v[key] = json!(value);
+        }
+    }
+    v
+}
+
+fn requirements(r: &Requirements) -> Value {
+    json!({
+        "bins": r.bins, "anyBins": r.any_bins, "env": r.env, "config": r.config, "os": r.os,
+    })
+}
+
+fn installer(i: &Installer) -> Value {
+    json!({"id": i.id, "kind": i.kind, "label": i.label, "bins": i.bins})
+}
+
+fn bins(call: &Call<'_>) -> Result<Reply, RpcError> {
+    let config = call.gateway.config.current();
+    let mut all = std::collections::BTreeSet::new();
+    for agent in config::agents::ids(&config) {
+        all.extend(skills::bins(&of_agent(call, &agent)));
+    }
+    Ok(Reply::Value(json!({"bins": all})))
+}
+
+fn install(call: &Call<'_>) -> Result<Reply, RpcError> {
+    let config = call.gateway.config.current();
+    let name = call.text("name").unwrap_or_default();
+    let id = call.text("installId").unwrap_or_default();
+    let of_default = of_agent(call, &config::agents::default_id(&config));
+    let skill = of_default.iter().find(|s| s.name == name || s.key == name);
+    let why = match skill {
+        None => format!("Skill not found: {}", clip(name, MAX_SHOWN)),
+        Some(skill) => match skill.install.iter().find(|i| i.id == id) {
+            None => format!("Installer not found: {}", clip(id, MAX_SHOWN)),
+            Some(i) => format!(
+                "this gateway installs no software; install {} yourself ({})",
+                i.bins.join(", "),
+                i.label
+            ),
+        },
+    };
+    let payload = json!({"ok": false, "message": why, "stdout": "", "stderr": "", "code": null});
+    Err(RpcError::unavailable(why).with_payload(payload))
+}
