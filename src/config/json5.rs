@@ -39,6 +39,8 @@ impl std::error::Error for SyntaxError {}
 pub struct Node {
     pub span: Range<usize>,
     pub kind: Kind,
+    /// Where the comma stands that follows the value in its list or object.
+    pub comma: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -240,7 +242,11 @@ impl Parser<'_> {
             _ => self.number()?,
         };
         let span = start..self.at;
-        Ok(Node { span, kind })
+        Ok(Node {
+            span,
+            kind,
+            comma: None,
+        })
     }
 
     fn nested(&mut self, read: fn(&mut Self) -> Parsed<Kind>) -> Parsed<Kind> {
@@ -273,16 +279,13 @@ impl Parser<'_> {
                 return self.unexpected();
             }
             self.blanks()?;
-            let value = self.node()?;
+            let mut value = self.node()?;
+            value.comma = self.comma('}')?;
             members.push(Member {
                 key,
                 key_span,
                 value,
             });
-            self.blanks()?;
-            if !self.eat(',') && self.peek() != Some('}') {
-                return self.unexpected();
-            }
         }
     }
 
@@ -293,11 +296,20 @@ impl Parser<'_> {
             if self.eat(']') {
                 return Ok(Kind::Array(items));
             }
-            items.push(self.node()?);
-            self.blanks()?;
-            if !self.eat(',') && self.peek() != Some(']') {
-                return self.unexpected();
-            }
+            let mut item = self.node()?;
+            item.comma = self.comma(']')?;
+            items.push(item);
+        }
+    }
+
+    /// Reads the comma after a value, which may be missing before `close`.
+    fn comma(&mut self, close: char) -> Parsed<Option<usize>> {
+        self.blanks()?;
+        let at = self.at;
+        match self.eat(',') {
+            true => Ok(Some(at)),
+            false if self.peek() == Some(close) => Ok(None),
+            false => self.unexpected(),
         }
     }
 

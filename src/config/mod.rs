@@ -7,6 +7,7 @@
 mod agent_checks;
 pub mod agents;
 mod dotenv;
+pub mod edit;
 pub mod env;
 mod include;
 pub mod json5;
