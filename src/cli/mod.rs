@@ -24,6 +24,7 @@ pub mod parse;
 mod ports;
 pub mod rpc;
 mod sessions;
+mod status;
 mod system;
 pub mod term;
 

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::parse::Args;
 use super::{
     agent, channels, dashboard, gateway_call, gateway_run, gateway_status, gateway_usage, health,
-    logs, sessions, system,
+    logs, sessions, status, system,
 };
 
 /// Ends well.
@@ -264,6 +264,7 @@ pub static COMMANDS: &[&Command] = &[
     &gateway_call::CALL,
     &gateway_call::HEALTH,
     &gateway_usage::USAGE_COST,
+    &status::STATUS,
     &health::HEALTH,
     &logs::LOGS,
     &dashboard::DASHBOARD,

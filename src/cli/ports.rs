@@ -54,17 +54,26 @@ impl Usage {
             return Vec::new();
         }
         let mut lines = vec![format!("Port {} is already in use.", self.port)];
-        lines.extend(self.owners().iter().map(|o| {
-            let user = user_name(o.uid);
+        let mut told = Vec::new();
+        for o in self.owners() {
+            let who = (o.pid, o.uid);
+            if told.contains(&who) {
+                continue;
+            }
+            told.push(who);
+            let same = self.owners().iter().filter(|p| (p.pid, p.uid) == who);
+            let addresses: Vec<String> = same.map(|p| p.address.to_string()).collect();
+            let pid = o.pid.map_or_else(String::new, |pid| format!("pid {pid} "));
             let program = match o.command_line.as_str() {
                 "" => "a process of another user",
                 line => line,
             };
-            match o.pid {
-                Some(pid) => format!("- pid {pid} {user}: {program} ({})", o.address),
-                None => format!("- {user}: {program} ({})", o.address),
-            }
-        }));
+            let user = user_name(o.uid);
+            lines.push(format!(
+                "- {pid}{user}: {program} ({})",
+                addresses.join(", ")
+            ));
+        }
         lines.extend(self.hint().map(|h| format!("- {h}")));
         lines
     }

@@ -90,7 +90,8 @@ fn context_tokens(entry: &Entry, config: &Config, agent: &str) -> u64 {
     own.unwrap_or_else(|| agents::context_tokens(config, &agents::model(config, agent)))
 }
 
-fn row_value(row: &Row, config: &Config, now: u64) -> Value {
+/// A session as `--json` shows it.
+pub fn row_value(row: &Row, config: &Config, now: u64) -> Value {
     let agent = session_key::agent_of(&row.key, &agents::default_id(config));
     let e = &row.entry;
     let mut v = json!({
