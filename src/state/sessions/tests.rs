@@ -466,3 +466,54 @@ fn readers_and_writers_do_not_disturb_each_other() {
     });
     assert_eq!(store(&dir).count("main").unwrap(), 140);
 }
+
+/// What the reference wrote stays as it is, but for what we change; its transcript goes on as one.
+#[test]
+fn state_of_the_reference_is_read_kept_and_continued() {
+    let dir = Folder::new();
+    let paths = Paths::new(dir.path());
+    let recorded = include_str!("../testdata/sessions.json");
+    fs::create_dir_all(paths.sessions("main")).unwrap();
+    fs::write(paths.sessions_file("main"), recorded).unwrap();
+    let id = "cff0441a-3f37-4647-a0b1-c215a2b1ecfd";
+    let file = paths.transcript("main", id).unwrap();
+    fs::write(&file, include_str!("../testdata/transcript.jsonl")).unwrap();
+
+    let s = store(&dir);
+    let entry = s.get(KEY).unwrap().unwrap();
+    assert_eq!(entry.session_id(), Some(id));
+    // The recorded path is that of another home.
+    assert_eq!(s.transcript(KEY, &entry), Some(file.clone()));
+    s.update(KEY, |m| {
+        m.insert("thinkingLevel".into(), json!("low"));
+    })
+    .unwrap();
+    let mut expected: Value = serde_json::from_str(recorded).unwrap();
+    let mut found = on_disk(&dir);
+    assert_eq!(found[KEY]["thinkingLevel"], "low");
+    for v in [&mut expected, &mut found] {
+        let entry = v[KEY].as_object_mut().unwrap();
+        entry.remove("thinkingLevel");
+        entry.remove("updatedAt");
+    }
+    assert_eq!(found, expected);
+
+    let context = transcript::context(&file, u64::MAX).unwrap();
+    assert_eq!(context.summary.as_deref(), Some("what came before"));
+    let texts: Vec<String> = context
+        .lines
+        .iter()
+        .filter_map(|l| transcript::message_text(&l["message"]))
+        .collect();
+    assert_eq!(texts, ["assistant 5", "assistant 6", "assistant last"]);
+    let before = fs::read(&file).unwrap();
+    let t = transcript::Transcript::new(&file, id, dir.path());
+    t.append(&[transcript::Line::message(
+        json!({"role": "user", "content": "on"}),
+    )])
+    .unwrap();
+    let after = fs::read(&file).unwrap();
+    assert!(after.starts_with(&before));
+    let added: Value = serde_json::from_slice(&after[before.len()..]).unwrap();
+    assert_eq!(added["parentId"], "1427afef");
+}
