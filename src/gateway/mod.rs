@@ -20,6 +20,7 @@ pub mod peer;
 pub mod presence;
 mod reload;
 mod start;
+mod upkeep;
 mod web;
 mod ws_log;
 
@@ -185,6 +186,7 @@ impl Gateway {
     fn start_ticking(self: &Arc<Self>) {
         tick(self);
         refresh(self);
+        upkeep::start(self);
     }
 }
 

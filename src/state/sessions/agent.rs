@@ -37,6 +37,8 @@ pub(super) enum Change {
     Nothing,
     Put(Slot),
     Remove,
+    /// Removes these sessions instead, in one piece.
+    RemoveAll(Vec<String>),
 }
 
 impl Agent {
@@ -86,6 +88,15 @@ impl Agent {
             Change::Nothing => return Ok(value),
             Change::Put(slot) => Some(slot),
             Change::Remove => None,
+            Change::RemoveAll(keys) => {
+                let mut next = Slots::clone(&slots);
+                for key in &keys {
+                    next.remove(key.as_str());
+                }
+                let stamps = self.forget_on_error(self.disk.write_whole(&next))?;
+                self.set(Arc::new(next), stamps, false);
+                return Ok(value);
+            }
         };
         if stamps.journal.is_none() && self.bytes() <= SMALL_BYTES {
             let mut next = Slots::clone(&slots);

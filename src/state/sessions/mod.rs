@@ -11,6 +11,7 @@ mod list;
 mod patch;
 mod reset;
 mod slots;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::fs;
@@ -29,6 +30,7 @@ pub use entry::Entry;
 pub use list::{Filter, Row, delivery_context, row};
 pub use patch::{Choice, LABEL_MAX, ModelChoice, PatchError, thinking_level, verbose_level};
 pub use reset::{Freshness, Policy, Renewal};
+pub use upkeep::{Bounds, OutOfBounds};
 
 /// Bytes of a session key that can be stored.
 const MAX_KEY: usize = 1024;
