@@ -4,7 +4,7 @@
 //! needs a timer thread.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::sys::sync;
@@ -39,14 +39,15 @@ impl Reason {
 #[derive(Clone)]
 pub struct Cancel(Arc<Inner>);
 
+#[derive(Default)]
 struct Inner {
-    deadline: Option<Instant>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
+    deadline: Option<Instant>,
     reason: Option<Reason>,
     hooks: Vec<(u64, Box<dyn FnOnce() + Send>)>,
     next: u64,
@@ -55,11 +56,14 @@ struct State {
 impl Cancel {
     /// A token that nothing has stopped yet; with `limit`, it stops itself (`Timeout`) after that time.
     pub fn new(limit: Option<Duration>) -> Cancel {
-        Cancel(Arc::new(Inner {
-            deadline: limit.and_then(|d| Instant::now().checked_add(d)),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }))
+        let cancel = Cancel(Arc::default());
+        cancel.limit(limit);
+        cancel
+    }
+
+    /// Sets how long it takes from now until the token stops itself.
+    pub fn limit(&self, limit: Option<Duration>) {
+        self.lock().deadline = limit.and_then(|d| Instant::now().checked_add(d));
     }
 
     /// Stops the run. False when it was stopped before; the first reason stays.
@@ -81,17 +85,15 @@ impl Cancel {
 
     /// Why the run is to end, or `None` while it may go on.
     pub fn reason(&self) -> Option<Reason> {
-        match self.lock().reason {
-            None if self.is_over() => Some(Reason::Timeout),
-            reason => reason,
-        }
+        let state = self.lock();
+        let over = state.deadline.is_some_and(|d| d <= Instant::now());
+        state.reason.or(over.then_some(Reason::Timeout))
     }
 
     /// Time until the run's deadline, zero when it has passed; `None` without a deadline.
     pub fn left(&self) -> Option<Duration> {
-        self.0
-            .deadline
-            .map(|d| d.saturating_duration_since(Instant::now()))
+        let deadline = self.lock().deadline;
+        deadline.map(|d| d.saturating_duration_since(Instant::now()))
     }
 
     /// Waits for `time` and returns `None`, or returns the reason as soon as the run is to end.
@@ -103,8 +105,7 @@ impl Cancel {
             if left.is_zero() {
                 break;
             }
-            let waited = self.0.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = sync::wait_timeout(&self.0.changed, state, left);
         }
         drop(state);
         self.reason()
@@ -129,10 +130,6 @@ impl Cancel {
             of: self.clone(),
             id,
         }
-    }
-
-    fn is_over(&self) -> bool {
-        self.left().is_some_and(|left| left.is_zero())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

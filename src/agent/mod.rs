@@ -9,6 +9,7 @@ pub mod model;
 pub mod models;
 pub mod prompt;
 pub mod provider;
+pub mod run;
 pub mod skills;
 pub mod sse;
 pub mod stamp;
@@ -17,3 +18,4 @@ mod testing;
 pub mod tools;
 
 pub use cancel::{Cancel, Reason};
+pub use run::{Deps, Output, RunRequest, RunResult, Runs, Source};

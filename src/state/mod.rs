@@ -13,6 +13,7 @@ mod error;
 pub mod exit_reason;
 pub mod nodes;
 pub mod paths;
+pub mod run_queue;
 pub mod sentinel;
 pub mod session_key;
 pub mod sessions;

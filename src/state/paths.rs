@@ -206,6 +206,11 @@ impl Paths {
         self.root.join("delivery-queue")
     }
 
+    /// Runs that were accepted and wait for their session.
+    pub fn run_queue(&self) -> PathBuf {
+        self.root.join("run-queue")
+    }
+
     /// Files that came in and went out.
     pub fn media(&self) -> PathBuf {
         self.root.join("media")

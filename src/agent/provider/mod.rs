@@ -11,6 +11,7 @@ mod openai_request;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::cancel::{Cancel, Reason};
@@ -56,7 +57,8 @@ pub enum Message {
 }
 
 /// A piece of a message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Part {
     Text(String),
     /// An image; `data` is base64.
@@ -86,7 +88,8 @@ pub struct ToolSpec {
 }
 
 /// How hard a reasoning model is to think.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Thinking {
     #[default]
     Off,
