@@ -4,6 +4,7 @@
 //! service manager. What it prints on stdout is its answer; why there is none goes to stderr.
 
 mod agent;
+mod agents;
 mod channels;
 mod channels_view;
 pub mod context;
@@ -19,6 +20,7 @@ mod health;
 mod help;
 mod human;
 mod logs;
+mod models;
 pub mod options;
 pub mod parse;
 mod ports;

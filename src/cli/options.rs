@@ -7,8 +7,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::parse::Args;
 use super::{
-    agent, channels, dashboard, gateway_call, gateway_run, gateway_status, gateway_usage, health,
-    logs, sessions, status, system,
+    agent, agents, channels, dashboard, gateway_call, gateway_run, gateway_status, gateway_usage,
+    health, logs, models, sessions, status, system,
 };
 
 /// Ends well.
@@ -269,6 +269,11 @@ pub static COMMANDS: &[&Command] = &[
     &logs::LOGS,
     &dashboard::DASHBOARD,
     &agent::AGENT,
+    &agents::AGENTS,
+    &agents::LIST,
+    &models::MODELS,
+    &models::LIST,
+    &models::STATUS,
     &sessions::SESSIONS,
     &channels::CHANNELS,
     &channels::STATUS,

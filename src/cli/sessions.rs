@@ -8,6 +8,7 @@ use super::options::{Command, EXIT_OK, Group, JSON, Need, flag, val};
 use super::parse::Args;
 use super::term::clean;
 use super::{human, term};
+use crate::agent::models;
 use crate::config::{Config, agents};
 use crate::state::session_key;
 use crate::state::sessions::{Entry, Filter, Row, Store};
@@ -82,12 +83,12 @@ fn kind(row: &Row) -> &'static str {
 
 fn model(entry: &Entry, config: &Config, agent: &str) -> String {
     let own = entry.text("model").map(str::to_string);
-    own.unwrap_or_else(|| agents::model(config, agent).model)
+    own.unwrap_or_else(|| models::primary(config, agent).model)
 }
 
 fn context_tokens(entry: &Entry, config: &Config, agent: &str) -> u64 {
     let own = entry.number("contextTokens");
-    own.unwrap_or_else(|| agents::context_tokens(config, &agents::model(config, agent)))
+    own.unwrap_or_else(|| models::context_tokens(config, &models::primary(config, agent)))
 }
 
 /// A session as `--json` shows it.

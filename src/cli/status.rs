@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::options::{Command, EXIT_OK, Group, JSON, TIMEOUT, flag};
 use super::parse::Args;
 use super::{dashboard, rpc, sessions, term};
+use crate::agent::models;
 use crate::client::{ClientError, Source, Target, TargetError, Wanted};
 use crate::config::{Config, agents, gateway_port};
 use crate::gateway::health::heartbeat;
@@ -205,7 +206,7 @@ fn look_around(ctx: &Context, config: &Config, found: &mut Found) -> Result<(), 
         "defaultId": default_id, "agents": list, "totalSessions": all.len(),
         "bootstrapPendingCount": pending,
     });
-    let model = agents::model(config, &default_id);
+    let model = models::primary(config, &default_id);
     let beats: Vec<Value> = ids
         .iter()
         .map(|id| {
@@ -220,7 +221,7 @@ fn look_around(ctx: &Context, config: &Config, found: &mut Found) -> Result<(), 
         "channelSummary": [], "queuedSystemEvents": [],
         "sessions": {
             "paths": shown, "count": all.len(), "recent": found.sessions, "byAgent": by_agent,
-            "defaults": {"model": model.model, "contextTokens": agents::context_tokens(config, &model)},
+            "defaults": {"model": model.model, "contextTokens": models::context_tokens(config, &model)},
         },
     });
     Ok(())
