@@ -304,6 +304,8 @@ fn a_run_that_a_crash_interrupted_is_recorded_and_not_repeated() {
     let rig = Rig::at(&dir, NOW + MINUTE + SECOND);
     rig.service.work();
     rig.nothing_runs();
+    let told = [rig.finished(), rig.finished()];
+    assert!(told.iter().all(|e| e["status"] == "error"), "{told:?}");
     for (id, next) in [(&id, json!(NOW + 2 * MINUTE)), (&once, Value::Null)] {
         let log = rig.log(id);
         assert_eq!(log.len(), 1);
