@@ -190,7 +190,7 @@ impl Service {
         for run in inner.running.values_mut() {
             run.cancel = None;
         }
-        while !inner.running.is_empty() {
+        while !inner.running.is_empty() || inner.ending > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 log::warn!(target: "cron", "{} runs did not end in time; they count as interrupted", inner.running.len());
@@ -381,6 +381,7 @@ impl Service {
             inner.sweep_at.get_or_insert(mono + SWEEP_MS);
         }
         self.publish(&inner);
+        inner.ending += 1;
         drop(inner);
         if outcome.status == Status::Error {
             let why = outcome.error.as_deref().unwrap_or("no reason given");
@@ -391,6 +392,7 @@ impl Service {
             (self.deps.events)(&json!({"jobId": id, "action": "removed"}));
         }
         drop(run.done);
+        self.lock().ending -= 1;
         self.idle.notify_all();
     }
 

@@ -134,6 +134,8 @@ pub(super) struct Inner {
     pub fresh: bool,
     /// Runs whose thread is alive, those given up included.
     pub threads: usize,
+    /// Runs whose end is stored and not yet logged and told.
+    pub ending: usize,
     pub serial: u64,
     pub stopping: bool,
     /// Monotonic time of the next look for old sessions, of the next try after a failed write.
@@ -177,6 +179,7 @@ impl Service {
             doubt: None,
             fresh: true,
             threads: 0,
+            ending: 0,
             serial: 0,
             stopping: false,
             sweep_at: None,

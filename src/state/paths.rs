@@ -176,6 +176,11 @@ impl Paths {
         Some(self.cron_runs().join(format!("{}.jsonl", plain_name(job)?)))
     }
 
+    /// Whether the operator switched heartbeats off, and the last one.
+    pub fn heartbeat(&self) -> PathBuf {
+        self.root.join("settings/heartbeat.json")
+    }
+
     /// Text that waits for the next turn of a session.
     pub fn system_events(&self) -> PathBuf {
         self.root.join("system-events.json")

@@ -1,0 +1,517 @@
+//! Heartbeats: a turn of the agent at regular times, and whenever something wakes it.
+//!
+//! What is told to the agent and how its answer is read is rules.rs, one heartbeat from its start to its
+//! event is beat.rs. Here is the when: intervals by agent, and wakes, which are gathered for a moment so
+//! that ten of them make one turn. Like the cron service it has no thread while nothing is due.
+
+mod beat;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use serde_json::{Value, json};
+
+use super::clock::{Clock, plausible};
+use crate::config::{self, Config, Locations};
+use crate::state::sessions;
+use crate::state::system_events::SystemEvents;
+use crate::sys::file;
+use rules::Settings;
+
+/// Ms for which wakes are gathered.
+pub const GATHER_MS: u64 = 250;
+/// Ms after which a heartbeat is tried again that found the agent busy.
+pub const BUSY_MS: u64 = 1_000;
+/// Ms after which the clock is looked at again while it is not set.
+const UNSET_MS: u64 = 60_000;
+/// Wakes that wait at most; there is one for each agent and session.
+const MAX_WAKES: usize = 100;
+/// Bytes of the file that keeps the switch and the last event.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Why a heartbeat runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Its time has come.
+    Interval,
+    /// The `wake` call.
+    Wake,
+    /// A webhook, by its name.
+    Hook(String),
+    /// A cron job, by its id.
+    Cron(String),
+    /// A command in the background has ended.
+    Exec,
+}
+
+impl Reason {
+    /// Which of two wakes for the same session is the better reason.
+    fn weight(&self) -> u8 {
+        match self {
+            Reason::Interval => 0,
+            Reason::Cron(_) => 1,
+            Reason::Wake | Reason::Hook(_) | Reason::Exec => 2,
+        }
+    }
+
+    /// Whether something is to be told, whatever HEARTBEAT.md says.
+    fn skips_the_file(&self) -> bool {
+        !matches!(self, Reason::Interval)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Interval => f.write_str("interval"),
+            Reason::Wake => f.write_str("wake"),
+            Reason::Hook(name) => write!(f, "hook:{name}"),
+            Reason::Cron(id) => write!(f, "cron:{id}"),
+            Reason::Exec => f.write_str("exec-event"),
+        }
+    }
+}
+
+/// What a heartbeat came to, for who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The agent was asked.
+    Ran,
+    /// It was not; the reason is a word of the wire.
+    Skipped(&'static str),
+    Failed(String),
+}
+
+/// The reason of [`Done::Skipped`] that goes away by itself.
+pub const BUSY: &str = "requests-in-flight";
+/// The reason while heartbeats are switched off.
+pub const DISABLED: &str = "disabled";
+
+/// A turn that the agent is to take.
+pub struct Turn {
+    pub agent: String,
+    /// Canonical.
+    pub session_key: String,
+    pub prompt: String,
+    /// `provider/model`, when it is not the agent's own.
+    pub model: Option<String>,
+    /// Text from outside waits in the session: the turn must not act with the owner's rights (HK-02).
+    pub untrusted: bool,
+    /// Asked when the answer is complete, before anything else happens in the session: true when the turn
+    /// is to leave no trace in it.
+    pub forget: Box<dyn Fn(&str) -> bool + Send>,
+    /// Ends when the turn has to stop.
+    pub cancelled: Receiver<()>,
+}
+
+/// Where answers go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nowhere; the reason is a word of the wire (`no-target`, `unknown-account`).
+    Nowhere {
+        reason: &'static str,
+        account: Option<String>,
+    },
+    Place(Place),
+}
+
+/// A conversation on a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub channel: String,
+    pub to: String,
+    pub account: Option<String>,
+    pub thread: Option<String>,
+}
+
+/// Why an answer was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The channel is not up; the text says why.
+    NotReady(String),
+    Failed(String),
+}
+
+/// The agent and the channels, as heartbeats see them.
+pub trait Host: Send + Sync {
+    /// Whether the user's messages are being answered, so that a heartbeat would be in their way.
+    fn busy(&self, session_key: &str) -> bool;
+
+    /// Takes the turn and waits for its answer.
+    fn turn(&self, turn: Turn) -> Result<String, String>;
+
+    /// Where the answers of a session go.
+    fn target(&self, agent: &str, session_key: &str, settings: &Settings) -> Target;
+
+    /// Sends `text` to a place.
+    fn deliver(&self, place: &Place, text: &str) -> Result<(), Undelivered>;
+}
+
+/// What heartbeats are made of.
+pub struct Deps {
+    pub clock: Arc<dyn Clock>,
+    pub config: Arc<config::Store>,
+    pub locations: Locations,
+    pub sessions: Arc<sessions::Store>,
+    pub notes: Arc<SystemEvents>,
+    pub host: Arc<dyn Host>,
+    /// Gets the payload of each `heartbeat` event.
+    pub events: Arc<dyn Fn(&Value) + Send + Sync>,
+    /// Called when [`Heartbeats::next_deadline`] may have moved.
+    pub changed: Arc<dyn Fn() + Send + Sync>,
+    /// Keeps the operator's switch and the last event.
+    pub file: PathBuf,
+}
+
+/// Who is woken: an agent, a session of it; all of them when neither is named.
+type Whom = (Option<String>, Option<String>);
+
+/// The heartbeats of all agents. One lock, never held across I/O or a turn.
+pub struct Heartbeats {
+    deps: Deps,
+    inner: Mutex<Inner>,
+    idle: Condvar,
+}
+
+struct Inner {
+    enabled: bool,
+    last: Option<Value>,
+    /// The agents with heartbeats: interval and next time, in ms on the monotonic clock.
+    agents: BTreeMap<String, Plan>,
+    /// Wakes by agent and session, and when they are answered.
+    wakes: BTreeMap<Whom, (Reason, u64)>,
+    /// Somebody is working through them.
+    working: bool,
+    /// Turns in progress.
+    active: usize,
+    /// Dropped to stop them.
+    alive: Option<Sender<()>>,
+    dying: Receiver<()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    every: u64,
+    next: u64,
+}
+
+impl Heartbeats {
+    /// Reads the switch. The first heartbeats are one interval from now.
+    pub fn open(deps: Deps) -> Arc<Heartbeats> {
+        let stored: Option<Value> = file::read_bounded(&deps.file, MAX_FILE_BYTES)
+            .ok()
+            .and_then(|b| serde_json::from_slice(&b).ok());
+        let stored = stored.unwrap_or_default();
+        let (alive, dying) = bounded(0);
+        let inner = Inner {
+            enabled: stored
+                .get("enabled")
+                .and_then(Value::as_bool)
+                .unwrap_or(true),
+            last: stored.get("last").filter(|l| l.is_object()).cloned(),
+            agents: BTreeMap::new(),
+            wakes: BTreeMap::new(),
+            working: false,
+            active: 0,
+            alive: Some(alive),
+            dying,
+        };
+        let beats = Heartbeats {
+            deps,
+            inner: Mutex::new(inner),
+            idle: Condvar::new(),
+        };
+        beats.replan();
+        let count = beats.lock().agents.len();
+        log::info!(target: "heartbeat", "{}", if count > 0 { "started" } else { "disabled" });
+        Arc::new(beats)
+    }
+
+    /// The configuration has changed.
+    pub fn refresh(&self) {
+        self.replan();
+        (self.deps.changed)();
+    }
+
+    fn replan(&self) {
+        let config = self.deps.config.current();
+        let now = self.deps.clock.mono();
+        let agents = rules::agents_with_heartbeat(&config);
+        let mut inner = self.lock();
+        let old = std::mem::take(&mut inner.agents);
+        for id in agents {
+            let Some(every) = Settings::of(&config, &id).every_ms else {
+                continue;
+            };
+            let plan = match old.get(&id) {
+                Some(plan) if plan.every == every => *plan,
+                // The time since the last one counts.
+                Some(plan) => Plan {
+                    every,
+                    next: (plan.next.saturating_sub(plan.every) + every).max(now),
+                },
+                None => Plan {
+                    every,
+                    next: now + every,
+                },
+            };
+            inner.agents.insert(id, plan);
+        }
+    }
+
+    /// Whether heartbeats are switched on.
+    pub fn enabled(&self) -> bool {
+        self.lock().enabled
+    }
+
+    /// `set-heartbeats`: stored, so that a restart does not undo it.
+    pub fn set_enabled(&self, enabled: bool) -> std::io::Result<()> {
+        let last = self.last();
+        self.make_folder()?;
+        file::write_atomic(&self.deps.file, stored(enabled, last.as_ref()).as_bytes())?;
+        self.lock().enabled = enabled;
+        log::info!(target: "heartbeat", "switched {}", if enabled { "on" } else { "off" });
+        (self.deps.changed)();
+        Ok(())
+    }
+
+    /// `last-heartbeat`: the payload of the last event.
+    pub fn last(&self) -> Option<Value> {
+        self.lock().last.clone()
+    }
+
+    /// Asks for a heartbeat soon, for one agent or session or for all.
+    pub fn wake(&self, reason: Reason, agent: Option<&str>, session_key: Option<&str>) {
+        let due = self.deps.clock.mono() + GATHER_MS;
+        let key = (
+            agent.map(config::agents::normalise),
+            session_key.map(str::to_string),
+        );
+        self.lock().add_wake(key, reason, due);
+        (self.deps.changed)();
+    }
+
+    /// Time until [`Heartbeats::tick`] has something to do; `None`: nothing before a change.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let now = self.deps.clock.mono();
+        let inner = self.lock();
+        if inner.working || inner.alive.is_none() {
+            return None;
+        }
+        let intervals = inner
+            .agents
+            .values()
+            .filter(|_| inner.enabled)
+            .map(|p| p.next);
+        let next = intervals
+            .chain(inner.wakes.values().map(|(_, due)| *due))
+            .min()?;
+        Some(Duration::from_millis(next.saturating_sub(now)))
+    }
+
+    /// Does what is due, on a thread of its own.
+    pub fn tick(self: &Arc<Self>) {
+        let due = self.take_due();
+        if due.is_empty() {
+            return (self.deps.changed)();
+        }
+        let beats = self.clone();
+        let work = move || {
+            let _done = Working(&beats);
+            for (key, reason) in due {
+                beats.answer(key, reason);
+            }
+        };
+        if let Err(e) = thread::Builder::new().name("heartbeat".into()).spawn(work) {
+            log::error!(target: "heartbeat", "no thread for a heartbeat: {e}");
+            self.lock().working = false;
+            (self.deps.changed)();
+        }
+    }
+
+    /// Runs the heartbeat of one session now and waits for it. `busy` is an answer, not waited for.
+    pub fn run_now(&self, reason: Reason, agent: Option<&str>, session_key: Option<&str>) -> Done {
+        let config = self.deps.config.current();
+        let agent = agent.map_or_else(
+            || config::agents::default_id(&config),
+            config::agents::normalise,
+        );
+        let done = self.beat(&config, &agent, session_key, &reason);
+        if done != Done::Skipped(BUSY) && done != Done::Skipped(DISABLED) {
+            self.lock().advance(&agent, self.deps.clock.mono());
+            (self.deps.changed)();
+        }
+        done
+    }
+
+    /// Starts no more heartbeats, stops those in progress and waits for them, for at most `patience`.
+    pub fn stop(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let mut inner = self.lock();
+        inner.alive = None;
+        inner.wakes.clear();
+        while inner.active > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            inner = self
+                .idle
+                .wait_timeout(inner, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// The wakes and intervals that are due; from then on the caller works.
+    fn take_due(&self) -> Vec<(Whom, Reason)> {
+        let now = self.deps.clock.mono();
+        let set = plausible(self.deps.clock.wall());
+        let mut inner = self.lock();
+        if inner.working || inner.alive.is_none() {
+            return Vec::new();
+        }
+        let mut due = Vec::new();
+        let ready: Vec<_> = inner
+            .wakes
+            .iter()
+            .filter(|(_, (_, at))| *at <= now)
+            .map(|(k, _)| k.clone())
+            .collect();
+        for key in ready {
+            if let Some((reason, _)) = inner.wakes.remove(&key) {
+                due.push((key, reason));
+            }
+        }
+        if inner.enabled {
+            for (id, plan) in &mut inner.agents {
+                if plan.next > now {
+                    continue;
+                }
+                if !set {
+                    // Active hours and the time in the prompt would be wrong.
+                    plan.next = now + UNSET_MS;
+                    continue;
+                }
+                // Moves on when it has run.
+                plan.next = now + plan.every;
+                due.push(((Some(id.clone()), None), Reason::Interval));
+            }
+        }
+        inner.working = !due.is_empty();
+        due
+    }
+
+    /// Answers one wake: of one agent, or of all.
+    fn answer(&self, key: Whom, reason: Reason) {
+        let config = self.deps.config.current();
+        let of_session = key
+            .1
+            .as_deref()
+            .and_then(crate::state::session_key::parse)
+            .map(|k| k.agent.to_string());
+        let agents: Vec<String> = match key.0.clone().or(of_session) {
+            Some(agent) => vec![agent],
+            None => self.lock().agents.keys().cloned().collect(),
+        };
+        for agent in agents {
+            let done = self.beat(&config, &agent, key.1.as_deref(), &reason);
+            let now = self.deps.clock.mono();
+            let mut inner = self.lock();
+            match done {
+                Done::Skipped(BUSY) => {
+                    inner.add_wake((Some(agent), key.1.clone()), reason.clone(), now + BUSY_MS)
+                }
+                Done::Skipped(DISABLED) => {}
+                _ => inner.advance(&agent, now),
+            }
+        }
+    }
+
+    /// Remembers an event and tells everybody.
+    fn emit(&self, event: Value) {
+        let text = {
+            let mut inner = self.lock();
+            inner.last = Some(event.clone());
+            stored(inner.enabled, Some(&event))
+        };
+        // The last event may be lost in a crash.
+        let written = self
+            .make_folder()
+            .and_then(|()| file::write_quick(&self.deps.file, text.as_bytes()));
+        if let Err(e) = written {
+            log::warn!(target: "heartbeat", "{}: {e}", self.deps.file.display());
+        }
+        (self.deps.events)(&event);
+    }
+
+    fn make_folder(&self) -> std::io::Result<()> {
+        self.deps
+            .file
+            .parent()
+            .map_or(Ok(()), file::make_private_dir)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn add_wake(&mut self, key: Whom, reason: Reason, due: u64) {
+        if self.alive.is_none() || (self.wakes.len() >= MAX_WAKES && !self.wakes.contains_key(&key))
+        {
+            return;
+        }
+        let entry = self.wakes.entry(key).or_insert((reason.clone(), due));
+        if reason.weight() >= entry.0.weight() {
+            entry.0 = reason;
+        }
+    }
+
+    fn advance(&mut self, agent: &str, now: u64) {
+        if let Some(plan) = self.agents.get_mut(agent) {
+            plan.next = now + plan.every;
+        }
+    }
+}
+
+/// Ends the work whatever happens in it.
+struct Working<'a>(&'a Heartbeats);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.lock().working = false;
+        (self.0.deps.changed)();
+    }
+}
+
+fn stored(enabled: bool, last: Option<&Value>) -> String {
+    json!({"enabled": enabled, "last": last}).to_string()
+}
+
+/// The session that heartbeats of `agent` run in.
+fn session_of(config: &Config, agent: &str, settings: &Settings, asked: Option<&str>) -> String {
+    use crate::state::session_key as key;
+    if config.str("session.scope") == Some("global") {
+        return key::GLOBAL.to_string();
+    }
+    let own = |text: &str| {
+        let k = key::canonical(text, agent);
+        key::parse(&k)
+            .is_some_and(|p| p.agent == agent)
+            .then_some(k)
+    };
+    asked
+        .and_then(own)
+        .or_else(|| settings.session.as_deref().and_then(own))
+        .unwrap_or_else(|| key::main_key(agent))
+}
