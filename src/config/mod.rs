@@ -25,6 +25,7 @@ mod substitute;
 pub(crate) mod testing;
 pub mod units;
 pub mod watch;
+pub mod wizard;
 
 use std::fmt;
 

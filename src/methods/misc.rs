@@ -59,6 +59,45 @@ pub const METHODS: &[Method] = &[
     )
     .unlisted(),
     Method::new(
+        "send",
+        WRITE,
+        Shape::strict(&[
+            req("to", TEXT),
+            opt("message", Kind::Text),
+            opt("mediaUrl", Kind::Text),
+            opt("mediaUrls", Kind::List(&Kind::Text)),
+            opt("gifPlayback", Kind::Bool),
+            opt("channel", Kind::Text),
+            opt("accountId", Kind::Text),
+            opt("threadId", Kind::Text),
+            opt("sessionKey", Kind::Text),
+            req("idempotencyKey", TEXT),
+        ]),
+        send,
+        "sends a message to a channel",
+    ),
+    Method::new(
+        "poll",
+        WRITE,
+        Shape::strict(&[
+            req("to", TEXT),
+            req("question", TEXT),
+            req("options", Kind::ListOf(2, &TEXT)),
+            opt("maxSelections", Kind::Int(1, 12)),
+            opt("durationSeconds", Kind::Int(1, 604_800)),
+            opt("durationHours", at_least(1)),
+            opt("silent", Kind::Bool),
+            opt("isAnonymous", Kind::Bool),
+            opt("threadId", Kind::Text),
+            opt("channel", Kind::Text),
+            opt("accountId", Kind::Text),
+            req("idempotencyKey", TEXT),
+        ]),
+        poll,
+        "asks a question on a channel",
+    )
+    .unlisted(),
+    Method::new(
         "update.run",
         ADMIN,
         Shape::strict(&[
@@ -101,6 +140,39 @@ fn push_test(call: &Call<'_>) -> Result<Reply, RpcError> {
     Err(RpcError::invalid(format!(
         "node {node} has no APNs registration (connect iOS node first)"
     )))
+}
+
+/// The channel of chat pages, which messages cannot be sent to.
+const WEBCHAT: &str = "webchat";
+
+fn send(call: &Call<'_>) -> Result<Reply, RpcError> {
+    let urls = call.params["mediaUrls"].as_array();
+    let media = urls.is_some_and(|u| !u.is_empty()) || call.text("mediaUrl").is_some();
+    if call.text("message").is_none() && !media {
+        let text = "invalid send params: text or media is required";
+        return Err(RpcError::invalid(text));
+    }
+    Err(match call.text("channel").map(str::to_lowercase) {
+        None => no_channel(),
+        Some(name) if name == WEBCHAT => RpcError::invalid(
+            "unsupported channel: webchat (internal-only). Use `chat.send` for WebChat UI messages or choose a deliverable channel.",
+        ),
+        Some(name) => RpcError::invalid(format!("unsupported channel: {}", clip(&name, MAX_SHOWN))),
+    })
+}
+
+fn poll(call: &Call<'_>) -> Result<Reply, RpcError> {
+    Err(match call.text("channel").map(str::to_lowercase) {
+        None => no_channel(),
+        Some(name) => RpcError::invalid(format!(
+            "unsupported poll channel: {}",
+            clip(&name, MAX_SHOWN)
+        )),
+    })
+}
+
+fn no_channel() -> RpcError {
+    RpcError::invalid("Error: Channel is required (no configured channels detected).")
 }
 
 fn update(_: &Call<'_>) -> Result<Reply, RpcError> {

@@ -21,6 +21,7 @@ pub mod usage;
 pub mod voice;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -162,6 +163,14 @@ impl Call<'_> {
     /// Whether the caller holds `scope`.
     pub fn may(&self, scope: Scope) -> bool {
         self.client.role == Role::Operator && self.client.scopes.has(scope)
+    }
+
+    /// A place on this machine, as the caller may know of it: absolute paths are for admins (SL-03).
+    pub fn path(&self, path: &Path) -> Value {
+        match self.may(Scope::Admin) {
+            true => json!(path),
+            false => json!("[redacted]"),
+        }
     }
 
     /// Answers from another thread, or before the handler is done.

@@ -63,16 +63,17 @@ fn status(call: &Call<'_>) -> Result<Reply, RpcError> {
     let config = gateway.config.current();
     let list: Vec<Value> = of_agent(call, &agent)
         .iter()
-        .map(|s| shown(s, &skills::gate(s, &config)))
+        .map(|s| shown(call, s, &skills::gate(s, &config)))
         .collect();
+    let workspace = config::agents::workspace(&config, &gateway.locations, &agent);
     Ok(Reply::Value(json!({
-        "workspaceDir": config::agents::workspace(&config, &gateway.locations, &agent),
-        "managedSkillsDir": gateway.paths.skills(),
+        "workspaceDir": call.path(&workspace),
+        "managedSkillsDir": call.path(&gateway.paths.skills()),
         "skills": list,
     })))
 }
 
-fn shown(skill: &Skill, gate: &Gate) -> Value {
+fn shown(call: &Call<'_>, skill: &Skill, gate: &Gate) -> Value {
     let checks: Vec<Value> = gate
         .config
         .iter()
@@ -83,8 +84,8 @@ fn shown(skill: &Skill, gate: &Gate) -> Value {
         "description": skill.description,
         "source": skill.source.as_str(),
         "bundled": false,
-        "filePath": skill.file,
-        "baseDir": skill.dir,
+        "filePath": call.path(&skill.file),
+        "baseDir": call.path(&skill.dir),
         "skillKey": skill.key,
         "always": skill.always,
         "disabled": gate.disabled,

@@ -119,14 +119,13 @@ fn is_provider(word: &str) -> bool {
 fn status(call: &Call<'_>) -> Result<Reply, RpcError> {
     let auto = chosen(call.gateway, "auto", |w| AUTO.contains(&w));
     let auto = auto.unwrap_or_else(|| "off".into());
-    let path = call.gateway.paths.tts();
     Ok(Reply::Value(json!({
         "enabled": auto != "off",
         "auto": auto,
         "provider": provider(call.gateway),
         "fallbackProvider": null,
         "fallbackProviders": [],
-        "prefsPath": if call.may(Scope::Admin) { json!(path) } else { json!("") },
+        "prefsPath": call.path(&call.gateway.paths.tts()),
         "hasOpenAIKey": false,
         "hasElevenLabsKey": false,
         "edgeEnabled": false,

@@ -12,7 +12,7 @@ use crate::config;
 use crate::methods::sessions::canonical;
 use crate::methods::{Call, Reply};
 use crate::protocol::frame::clip;
-use crate::protocol::{RpcError, Scope};
+use crate::protocol::RpcError;
 use crate::state::session_key;
 use crate::state::sessions::{Filter, Row};
 use crate::state::usage::{self, Calls};
@@ -67,9 +67,7 @@ pub fn usage(call: &Call<'_>) -> Result<Reply, RpcError> {
         if let Some(usage) = usage {
             let sum = Sum::of(&usage, &range, &prices);
             shown = sum.of_session(row.entry.session_id().unwrap_or_default(), &usage);
-            if call.may(Scope::Admin) {
-                shown["sessionFile"] = json!(path);
-            }
+            shown["sessionFile"] = path.map_or(Value::Null, |p| call.path(&p));
             all.add(&sum);
             agents
                 .entry(agent)
