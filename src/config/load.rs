@@ -32,30 +32,44 @@ pub struct Loaded {
 
 /// Reads the config file. A missing one is an empty configuration without issues.
 pub fn load(locations: &Locations) -> Loaded {
-    let text = match file::read_bounded(&locations.config_path, MAX_BYTES) {
-        Ok(bytes) => String::from_utf8(bytes).map_err(|_| "config file is not UTF-8".to_string()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let mut config = Config::empty(locations);
-            let warnings = dotenv::fill(&mut config.env, &locations.state_dir);
-            config
-                .warnings
-                .extend(warnings.into_iter().map(|w| Issue::new("", w)));
-            return Loaded {
-                config: Arc::new(config),
-                issues: Vec::new(),
-            };
+    match file::read_bounded(&locations.config_path, MAX_BYTES) {
+        Ok(bytes) => of_bytes(Some(bytes), locations),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => of_bytes(None, locations),
+        Err(e) => {
+            let why = format!("config file cannot be read: {e}");
+            unreadable(why, id::sha256_hex(b""), locations)
         }
-        Err(e) => Err(format!("config file cannot be read: {e}")),
+    }
+}
+
+/// The snapshot of a config file with this content, or of none.
+pub(super) fn of_bytes(bytes: Option<Vec<u8>>, locations: &Locations) -> Loaded {
+    let Some(bytes) = bytes else {
+        let mut config = Config::empty(locations);
+        let warnings = dotenv::fill(&mut config.env, &locations.state_dir);
+        config.warnings = warnings.into_iter().map(|w| Issue::new("", w)).collect();
+        return Loaded {
+            config: Arc::new(config),
+            issues: Vec::new(),
+        };
     };
-    match text {
+    match String::from_utf8(bytes) {
         Ok(text) => of_text(text, locations),
-        Err(why) => Loaded {
-            config: Arc::new(Config {
-                exists: true,
-                ..Config::empty(locations)
-            }),
-            issues: vec![Issue::new("", why)],
-        },
+        Err(e) => {
+            let hash = id::sha256_hex(e.as_bytes());
+            unreadable("config file is not UTF-8".to_string(), hash, locations)
+        }
+    }
+}
+
+fn unreadable(why: String, hash: String, locations: &Locations) -> Loaded {
+    Loaded {
+        config: Arc::new(Config {
+            exists: true,
+            hash,
+            ..Config::empty(locations)
+        }),
+        issues: vec![Issue::new("", why)],
     }
 }
 
@@ -270,5 +284,27 @@ mod tests {
         let loaded = dir.load("{}", &[]);
         assert_eq!(loaded.config.env().get("EVIL"), None);
         assert_eq!(loaded.config.added_env().count(), 0);
+    }
+
+    #[test]
+    fn the_deepest_text_fits_a_small_stack() {
+        const STACK: usize = 512 * 1024;
+        let depth = json5::MAX_DEPTH - 1;
+        let text = format!("{{skills: {}1{}}}", "{a: ".repeat(depth), "}".repeat(depth));
+        let work = move || {
+            let dir = Folder::new();
+            let loaded = dir.load(&text, &[]);
+            assert_eq!(
+                loaded.issues[0].to_string(),
+                "skills: Unrecognized key: \"a\""
+            );
+            let text = text.replace("skills", "browser");
+            let config = dir.load(&text, &[]).config;
+            assert_eq!(crate::config::redact::text(&text, &config), text);
+            let patch = json!({"ui": {"seamColor": "112233"}});
+            assert!(crate::config::edit::merge_patch(&config, &patch).is_ok());
+        };
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(work);
+        thread.unwrap().join().unwrap();
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod testing;
 pub mod units;
 pub mod watch;
 pub mod wizard;
+pub mod write;
 
 use std::fmt;
 

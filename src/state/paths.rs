@@ -81,7 +81,7 @@ impl Paths {
 
     /// One line for each write of the config.
     pub fn config_audit(&self) -> PathBuf {
-        self.logs().join("config-audit.jsonl")
+        self.root.join(crate::config::write::AUDIT_LOG)
     }
 
     /// The folder of all agents.
