@@ -1,4 +1,5 @@
-//! Who may run next: one run at a time in a lane, the lanes in turn, all of it bounded.
+//! Who may run next: one run at a time in a lane, the lanes in turn, each pool up to its own number, all
+//! of it bounded.
 //!
 //! A place is taken first and filled when the run is stored, so that storing needs no lock and the order
 //! is that of arrival.
@@ -14,6 +15,8 @@ const MAX_IN_LANE: usize = 20;
 const MAX_WAITING: usize = 256;
 /// Bytes of the requests that wait, all lanes together.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Kinds of runs that have a bound of their own on how many go on at once.
+pub const POOLS: usize = 2;
 /// When it may be worth another try, in ms.
 const RETRY_MS: u64 = 1000;
 
@@ -25,7 +28,8 @@ pub struct Lanes<J> {
     /// Places that are taken and not begun.
     waiting: usize,
     bytes: usize,
-    running: usize,
+    /// Places that have begun, by pool.
+    running: [usize; POOLS],
     closed: bool,
 }
 
@@ -33,6 +37,7 @@ pub struct Lanes<J> {
 struct Place<J> {
     run: Arc<str>,
     size: usize,
+    pool: usize,
     state: State<J>,
 }
 
@@ -50,15 +55,21 @@ impl<J> Default for Lanes<J> {
             ready: VecDeque::new(),
             waiting: 0,
             bytes: 0,
-            running: 0,
+            running: [0; POOLS],
             closed: false,
         }
     }
 }
 
 impl<J> Lanes<J> {
-    /// Takes a place at the end of `lane`. True when nobody is before it.
-    pub fn reserve(&mut self, lane: &str, run: &Arc<str>, size: usize) -> Result<bool, RpcError> {
+    /// Takes a place at the end of `lane`, for a run of `pool`. True when nobody is before it.
+    pub fn reserve(
+        &mut self,
+        lane: &str,
+        run: &Arc<str>,
+        pool: usize,
+        size: usize,
+    ) -> Result<bool, RpcError> {
         let in_lane = self.lanes.get(lane).map_or(0, VecDeque::len);
         let full = |what: String| {
             let text = format!("too many runs are waiting ({what}); try again later");
@@ -79,6 +90,7 @@ impl<J> Lanes<J> {
         places.push_back(Place {
             run: run.clone(),
             size,
+            pool,
             state: State::Taken,
         });
         Ok(places.len() == 1)
@@ -101,22 +113,27 @@ impl<J> Lanes<J> {
         None
     }
 
-    /// The next run that can begin; it is running now.
-    pub fn next(&mut self) -> Option<J> {
-        while let Some(lane) = self.ready.pop_front() {
-            let first = self.lanes.get_mut(&lane).and_then(|p| p.front_mut());
-            let Some(place) = first else { continue };
-            match std::mem::replace(&mut place.state, State::Running) {
-                State::Filled(job) => {
-                    self.waiting -= 1;
-                    self.bytes -= place.size;
-                    self.running += 1;
-                    return Some(job);
-                }
-                other => place.state = other,
+    /// The next run whose pool has room; it is running now.
+    pub fn next(&mut self, limits: [usize; POOLS]) -> Option<J> {
+        let has_room = |lane: &String| {
+            let first = self.lanes.get(lane).and_then(|p| p.front());
+            first.is_some_and(|p| self.running[p.pool] < limits[p.pool])
+        };
+        let at = self.ready.iter().position(has_room)?;
+        let lane = self.ready.remove(at)?;
+        let place = self.lanes.get_mut(&lane)?.front_mut()?;
+        match std::mem::replace(&mut place.state, State::Running) {
+            State::Filled(job) => {
+                self.waiting -= 1;
+                self.bytes -= place.size;
+                self.running[place.pool] += 1;
+                Some(job)
+            }
+            other => {
+                place.state = other;
+                None
             }
         }
-        None
     }
 
     /// The run has ended, or is not to be done.
@@ -129,7 +146,7 @@ impl<J> Lanes<J> {
         };
         if let Some(gone) = places.remove(at) {
             match gone.state {
-                State::Running => self.running -= 1,
+                State::Running => self.running[gone.pool] -= 1,
                 State::Taken | State::Filled(_) => {
                     self.waiting -= 1;
                     self.bytes -= gone.size;
@@ -170,14 +187,19 @@ impl<J> Lanes<J> {
         jobs
     }
 
-    /// Runs that could begin now.
-    pub fn ready(&self) -> usize {
-        self.ready.len()
-    }
-
-    /// Runs that have begun.
-    pub fn running(&self) -> usize {
-        self.running
+    /// Runs that go on or could, by the limits: as many threads are of use.
+    pub fn wanted(&self, limits: [usize; POOLS]) -> usize {
+        let mut wanted = self.running;
+        for lane in &self.ready {
+            if let Some(first) = self.lanes.get(lane).and_then(|p| p.front()) {
+                wanted[first.pool] += 1;
+            }
+        }
+        wanted
+            .iter()
+            .zip(limits)
+            .map(|(n, most)| (*n).min(most))
+            .sum()
     }
 
     /// Whether anything runs or waits in `lane`.
@@ -195,12 +217,14 @@ impl<J> Lanes<J> {
 mod tests {
     use super::*;
 
+    const MANY: [usize; POOLS] = [100; POOLS];
+
     fn id(n: u32) -> Arc<str> {
         n.to_string().into()
     }
 
     fn put(lanes: &mut Lanes<u32>, lane: &str, n: u32) -> bool {
-        let free = lanes.reserve(lane, &id(n), 1).unwrap();
+        let free = lanes.reserve(lane, &id(n), 0, 1).unwrap();
         assert_eq!(lanes.fill(lane, &id(n), n), None);
         free
     }
@@ -212,33 +236,33 @@ mod tests {
         assert!(!put(&mut lanes, "a", 2));
         assert!(put(&mut lanes, "b", 3));
         assert_eq!(
-            (lanes.next(), lanes.next(), lanes.next()),
+            (lanes.next(MANY), lanes.next(MANY), lanes.next(MANY)),
             (Some(1), Some(3), None)
         );
-        assert_eq!((lanes.running(), lanes.waiting("a")), (2, 1));
+        assert_eq!((lanes.running[0], lanes.waiting("a")), (2, 1));
         lanes.leave("a", &id(1));
-        assert_eq!(lanes.next(), Some(2));
+        assert_eq!(lanes.next(MANY), Some(2));
         lanes.leave("a", &id(2));
         lanes.leave("b", &id(3));
-        assert!(!lanes.is_busy("a") && lanes.running() == 0 && lanes.bytes == 0);
+        assert!(!lanes.is_busy("a") && lanes.running == [0; POOLS] && lanes.bytes == 0);
     }
 
     #[test]
     fn arrival_decides_not_how_long_storing_takes() {
         let mut lanes = Lanes::default();
-        lanes.reserve("a", &id(1), 1).unwrap();
+        lanes.reserve("a", &id(1), 0, 1).unwrap();
         put(&mut lanes, "a", 2);
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.next(MANY), None);
         assert_eq!(lanes.fill("a", &id(1), 1), None);
-        assert_eq!(lanes.next(), Some(1));
+        assert_eq!(lanes.next(MANY), Some(1));
         lanes.leave("a", &id(1));
-        assert_eq!(lanes.next(), Some(2));
+        assert_eq!(lanes.next(MANY), Some(2));
         // The first one could not be stored: the second goes on.
         let mut lanes = Lanes::default();
-        lanes.reserve("a", &id(1), 1).unwrap();
+        lanes.reserve("a", &id(1), 0, 1).unwrap();
         put(&mut lanes, "a", 2);
         lanes.leave("a", &id(1));
-        assert_eq!(lanes.next(), Some(2));
+        assert_eq!(lanes.next(MANY), Some(2));
         assert_eq!(lanes.waiting, 0);
     }
 
@@ -248,35 +272,55 @@ mod tests {
         for n in 0..=MAX_IN_LANE as u32 {
             put(&mut lanes, "a", n);
         }
-        let error = lanes.reserve("a", &id(99), 1).unwrap_err();
+        let error = lanes.reserve("a", &id(99), 0, 1).unwrap_err();
         assert_eq!(error.retry_after_ms, Some(RETRY_MS));
         assert!(error.message.contains("in this session"));
         for n in 100..100 + (MAX_WAITING - MAX_IN_LANE - 1) as u32 {
             put(&mut lanes, &n.to_string(), n);
         }
-        let error = lanes.reserve("z", &id(999), 1).unwrap_err();
+        let error = lanes.reserve("z", &id(999), 0, 1).unwrap_err();
         assert!(error.message.contains("in all"), "{}", error.message);
         let mut lanes = Lanes::<u32>::default();
-        lanes.reserve("a", &id(1), MAX_BYTES).unwrap();
-        assert!(lanes.reserve("b", &id(2), 1).is_err());
+        lanes.reserve("a", &id(1), 0, MAX_BYTES).unwrap();
+        assert!(lanes.reserve("b", &id(2), 0, 1).is_err());
     }
 
     #[test]
     fn closing_gives_back_what_has_not_begun() {
         let mut lanes = Lanes::default();
         put(&mut lanes, "a", 1);
-        assert_eq!(lanes.next(), Some(1));
+        assert_eq!(lanes.next(MANY), Some(1));
         put(&mut lanes, "a", 2);
         put(&mut lanes, "b", 3);
-        lanes.reserve("c", &id(4), 1).unwrap();
+        lanes.reserve("c", &id(4), 0, 1).unwrap();
         let mut left = lanes.close();
         left.sort();
         assert_eq!(left, [2, 3]);
         assert_eq!(lanes.fill("c", &id(4), 4), Some(4));
         lanes.leave("c", &id(4));
         lanes.leave("a", &id(1));
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.next(MANY), None);
         assert!(!lanes.is_busy("a") && !lanes.is_busy("b"));
-        assert_eq!((lanes.waiting, lanes.bytes, lanes.running), (0, 0, 0));
+        assert_eq!(
+            (lanes.waiting, lanes.bytes, lanes.running),
+            (0, 0, [0; POOLS])
+        );
+    }
+
+    #[test]
+    fn a_full_pool_holds_up_its_own_runs_only() {
+        let mut lanes = Lanes::default();
+        for (lane, n, pool) in [("a", 1, 1), ("b", 2, 1), ("c", 3, 0)] {
+            lanes.reserve(lane, &id(n), pool, 1).unwrap();
+            lanes.fill(lane, &id(n), n);
+        }
+        let limits = [4, 1];
+        assert_eq!(lanes.wanted(limits), 2);
+        assert_eq!(lanes.next(limits), Some(1));
+        assert_eq!(lanes.next(limits), Some(3));
+        assert_eq!(lanes.next(limits), None);
+        assert_eq!(lanes.wanted(limits), 2);
+        lanes.leave("a", &id(1));
+        assert_eq!(lanes.next(limits), Some(2));
     }
 }

@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 
 use super::cancel::{Cancel, Reason};
 use super::provider::http::{Deadlines, Http};
-use super::provider::{Part, Thinking};
+use super::provider::{Part, Thinking, Usage};
 use super::tools;
-use crate::config::{self, Locations};
+use crate::config::{self, Config, Locations};
 use crate::protocol::{ErrorCode, RpcError};
 use crate::state::run_queue::{RunQueue, Ticket};
 use crate::state::system_events::SystemEvents;
@@ -33,7 +33,7 @@ use crate::sys::{clock, id, sync};
 
 use aging::{Aging, Bounds};
 pub use events::{Emitter, Output, command_final};
-use lanes::Lanes;
+use lanes::{Lanes, POOLS};
 use session::Session;
 use turn::Begun;
 
@@ -42,6 +42,8 @@ pub type Sink = Arc<dyn Fn(Output) + Send + Sync>;
 
 /// Runs at once unless `agents.defaults.maxConcurrent` says otherwise.
 const MAX_CONCURRENT: u64 = 4;
+/// Cron runs at once unless `cron.maxConcurrentRuns` says otherwise.
+const MAX_CRON: u64 = 1;
 /// Runs at once whatever the configuration says.
 const MOST_CONCURRENT: u64 = 64;
 /// Time a run may take unless `agents.defaults.timeoutSeconds` says otherwise.
@@ -89,6 +91,34 @@ impl Source {
     }
 }
 
+/// Which bound on the number of runs at once counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    #[default]
+    Main,
+    /// Isolated cron jobs.
+    Cron,
+}
+
+impl Lane {
+    fn pool(self) -> usize {
+        match self {
+            Lane::Main => 0,
+            Lane::Cron => 1,
+        }
+    }
+}
+
+/// How many runs of each pool may go on at once.
+fn limits(config: &Config) -> [usize; POOLS] {
+    let limit = |path: &str, default: u64| config.u64(path, default).clamp(1, MOST_CONCURRENT);
+    [
+        limit("agents.defaults.maxConcurrent", MAX_CONCURRENT) as usize,
+        limit("cron.maxConcurrentRuns", MAX_CRON) as usize,
+    ]
+}
+
 /// A run that is asked for. Everything in it is stored when the run has to wait.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,6 +143,12 @@ pub struct RunRequest {
     /// Where the message came from: `webchat`, a channel's id.
     pub channel: Option<String>,
     pub source: Source,
+    #[serde(default)]
+    pub lane: Lane,
+    /// Whether the owner speaks; if not, tools that are the owner's are not offered.
+    pub owner: bool,
+    /// No events: nobody is to see that it goes on.
+    pub quiet: bool,
     /// When it was accepted, in ms.
     pub accepted_at: u64,
     /// The connection that gets the tool events.
@@ -137,13 +173,16 @@ impl RunRequest {
             model: None,
             channel: None,
             source,
+            lane: Lane::Main,
+            owner: true,
+            quiet: false,
             accepted_at: clock::now_ms(),
             watcher: None,
         }
     }
 
     /// What runs are queued by: the session.
-    fn lane(&self) -> String {
+    fn queue_key(&self) -> String {
         match (&self.session_key, &self.session_id) {
             (Some(key), _) => key.clone(),
             (None, Some(id)) => format!("transcript:{}:{id}", self.agent),
@@ -173,7 +212,12 @@ pub struct Accepted {
 pub struct RunResult {
     pub run_id: String,
     pub session_id: String,
-    /// In ms; 0 for a run that never began.
+    /// What answered; empty when it did not come to that.
+    pub provider: String,
+    pub model: String,
+    /// Of all calls of the model.
+    pub usage: Usage,
+    /// In ms.
     pub started_at: u64,
     pub ended_at: u64,
     /// The reply, one text a message; empty for silence. After a model error, its text.
@@ -188,6 +232,11 @@ pub struct RunResult {
 }
 
 impl RunResult {
+    /// All that was said.
+    pub fn text(&self) -> String {
+        self.texts.join("\n\n")
+    }
+
     /// The last answer of the method `agent`.
     pub fn answer(&self) -> Result<Value, RpcError> {
         if let Some(why) = &self.refused {
@@ -221,7 +270,13 @@ pub struct Callbacks {
     pub on_outcome: Box<dyn FnOnce(&RunResult) + Send>,
     /// After the last event.
     pub on_done: Box<dyn FnOnce(RunResult) + Send>,
+    /// The reply is complete and the session still taken: true when the run is to leave no trace in it.
+    /// A run that can be forgotten is not kept for the next start either.
+    pub forget: Option<Forget>,
 }
+
+/// Decides by the text of a reply whether its run is forgotten.
+pub type Forget = Box<dyn FnOnce(&str) -> bool + Send>;
 
 impl Default for Callbacks {
     fn default() -> Self {
@@ -229,6 +284,7 @@ impl Default for Callbacks {
             on_accepted: Box::new(|_| {}),
             on_outcome: Box::new(|_| {}),
             on_done: Box::new(|_| {}),
+            forget: None,
         }
     }
 }
@@ -338,7 +394,8 @@ impl Runs {
         ticket: Option<Ticket>,
     ) -> Result<(), RpcError> {
         let (run, free) = self.reserve(&request)?;
-        let begun = match self.store(&request, free, ticket) {
+        let forget = callbacks.forget.take();
+        let begun = match self.store(&request, free, ticket, forget) {
             Ok(begun) => begun,
             Err(e) => {
                 self.release(&run);
@@ -368,19 +425,18 @@ impl Runs {
     /// Takes a place in the run's session; whether that is free at once.
     fn reserve(&self, request: &RunRequest) -> Result<(Arc<Run>, bool), RpcError> {
         let id: Arc<str> = request.run_id.as_str().into();
-        let lane = request.lane();
+        let lane = request.queue_key();
         let key = request.session_key.as_deref().map(Arc::from);
+        let sink = match request.quiet {
+            true => Arc::new(|_| {}),
+            false => self.deps.events.clone(),
+        };
         let run = Arc::new(Run {
             id: id.clone(),
             session_key: request.session_key.clone(),
             sent_key: request.sent_key.clone(),
             cancel: Cancel::new(None),
-            emitter: Emitter::new(
-                id.clone(),
-                key,
-                request.sent_key.clone(),
-                self.deps.events.clone(),
-            ),
+            emitter: Emitter::new(id.clone(), key, request.sent_key.clone(), sink),
             lane: lane.clone(),
             accepted_at: request.accepted_at,
             started_at: AtomicU64::new(0),
@@ -393,7 +449,9 @@ impl Runs {
             let text = "a run with this id is not over yet; use another idempotencyKey";
             return Err(RpcError::invalid(text));
         }
-        let free = inner.lanes.reserve(&lane, &id, request.size())?;
+        let free = inner
+            .lanes
+            .reserve(&lane, &id, request.lane.pool(), request.size())?;
         inner.runs.insert(id, run.clone());
         let in_lane = inner.runs.values().filter(|r| r.lane == lane);
         let in_lane: Vec<Arc<Run>> = in_lane.cloned().collect();
@@ -413,6 +471,7 @@ impl Runs {
         request: &RunRequest,
         free: bool,
         ticket: Option<Ticket>,
+        forget: Option<Forget>,
     ) -> Result<Begun, RpcError> {
         if free {
             let config = self.deps.config.current();
@@ -424,18 +483,20 @@ impl Runs {
             return Ok(Begun {
                 session: Some(session),
                 ticket: None,
+                forget,
             });
         }
-        let ticket = match ticket {
-            Some(ticket) => ticket,
-            None => self
-                .queue
-                .put(request)
-                .map_err(|e| RpcError::unavailable(format!("the message cannot be stored: {e}")))?,
-        };
+        let mut ticket = ticket;
+        if ticket.is_none() && forget.is_none() {
+            let stored = self.queue.put(request);
+            ticket = Some(stored.map_err(|e| {
+                RpcError::unavailable(format!("the message cannot be stored: {e}"))
+            })?);
+        }
         Ok(Begun {
             session: None,
-            ticket: Some(ticket),
+            ticket,
+            forget,
         })
     }
 
@@ -451,14 +512,10 @@ impl Runs {
 
     /// Has threads for what can be done now, up to the bound.
     fn dispatch(self: &Arc<Self>) {
-        let config = self.deps.config.current();
-        let most = config
-            .u64("agents.defaults.maxConcurrent", MAX_CONCURRENT)
-            .clamp(1, MOST_CONCURRENT) as usize;
+        let limits = limits(&self.deps.config.current());
         let numbers = {
             let mut inner = self.lock();
-            let wanted = (inner.lanes.ready() + inner.lanes.running()).min(most);
-            let missing = wanted.saturating_sub(inner.threads);
+            let missing = inner.lanes.wanted(limits).saturating_sub(inner.threads);
             inner.threads += missing;
             inner.started += missing as u64;
             inner.started - missing as u64..inner.started
@@ -480,9 +537,10 @@ impl Runs {
     /// Does one run after the other until there is none that can begin.
     fn work(self: Arc<Self>) {
         loop {
+            let limits = limits(&self.deps.config.current());
             let job = {
                 let mut inner = self.lock();
-                match inner.lanes.next() {
+                match inner.lanes.next(limits) {
                     Some(job) => job,
                     None => {
                         inner.threads -= 1;

@@ -28,6 +28,8 @@ pub struct Session {
     pub id: String,
     pub transcript: Transcript,
     pub entry: Option<Entry>,
+    /// Where the transcript ended before this run.
+    mark: u64,
 }
 
 impl Session {
@@ -44,6 +46,7 @@ impl Session {
                 transcript: Transcript::new(path, &id, &workspace),
                 id,
                 entry: None,
+                mark: 0,
             });
         };
         let mut entry = deps.sessions.get(key)?;
@@ -64,6 +67,7 @@ impl Session {
             transcript: Transcript::new(path, &id, &workspace),
             id,
             entry: Some(entry),
+            mark: 0,
         })
     }
 
@@ -122,6 +126,7 @@ impl Session {
             lines.push(Line::thinking_level_change(level.as_str()));
         }
         lines.push(Line::message(message));
+        self.mark = self.transcript.mark().unwrap_or(0);
         self.append(&lines)?;
         if let (Some(key), Some(last)) = (&self.key, notes.last())
             && let Err(e) = deps.notes.confirm(key, last.id)
@@ -139,6 +144,23 @@ impl Session {
             RpcError::unavailable(format!("the session cannot be stored: {e}"))
         })?;
         Ok(())
+    }
+
+    /// Takes back what this run has stored, as if it had not been.
+    pub fn forget(&self, deps: &Deps) {
+        if let Err(e) = self.transcript.rewind(self.mark) {
+            let path = self.transcript.path().display();
+            log::error!(target: "agent", "cannot take a run back from {path}: {e}");
+        }
+        let (Some(key), Some(entry)) = (&self.key, &self.entry) else {
+            return;
+        };
+        let restored = deps.sessions.update_session(key, &self.id, |map| {
+            map.insert("updatedAt".into(), json!(entry.updated_at()));
+        });
+        if let Err(e) = restored {
+            log::error!(target: "agent", "cannot restore the session {key}: {e}");
+        }
     }
 
     /// Brings the entry up to date after a run. A session that was reset meanwhile is left alone.

@@ -337,7 +337,7 @@ fn other_sessions_go_on_up_to_the_bound() {
     told.recv_timeout(LONG).unwrap();
     told.recv_timeout(LONG).unwrap();
     assert_eq!(f.runs.lock().threads, 2);
-    assert_eq!(f.runs.lock().lanes.ready(), 1);
+    assert_eq!(f.runs.lock().lanes.wanted([9, 9]), 3);
     for _ in 0..3 {
         go.send(()).unwrap();
     }
@@ -769,4 +769,81 @@ fn the_same_id_is_not_run_twice_at_once() {
     assert_eq!(refused.code, ErrorCode::InvalidRequest);
     f.runs.abort("k", KEY, None, Reason::Rpc);
     run.recv_timeout(LONG).unwrap();
+}
+
+#[test]
+fn a_run_can_be_forgotten_without_a_trace() {
+    let endpoint = Endpoint::new(|_, out| testing::reply(out, &["HEARTBEAT_OK"]));
+    let f = Fixture::new(&endpoint);
+    f.run(f.request("r1", "one"));
+    let before = f.entry();
+    f.events.try_iter().for_each(drop);
+    let run = |id: &str, keep: bool| {
+        let (tell, told) = mpsc::channel();
+        let callbacks = Callbacks {
+            on_done: Box::new(move |result| tell.send(result).unwrap()),
+            forget: Some(Box::new(move |text| !keep && text == "HEARTBEAT_OK")),
+            ..Callbacks::default()
+        };
+        let request = RunRequest {
+            quiet: true,
+            source: Source::System,
+            ..f.request(id, "look")
+        };
+        f.runs.start(request, callbacks).unwrap();
+        told.recv_timeout(LONG).unwrap()
+    };
+    assert_eq!(run("r2", false).text(), "HEARTBEAT_OK");
+    assert_eq!(f.said(), ["user: one", "assistant: HEARTBEAT_OK"]);
+    assert_eq!(f.entry(), before);
+    let kept = run("r3", true);
+    assert_eq!((kept.model.as_str(), kept.usage.output), ("stub-1", 10));
+    assert_eq!(f.said()[2..], ["user: look", "assistant: HEARTBEAT_OK"]);
+    assert!(f.events.try_iter().next().is_none(), "quiet");
+}
+
+/// A tool that only the owner may use.
+struct Owners;
+
+impl tools::Tool for Owners {
+    fn spec(&self) -> crate::agent::provider::ToolSpec {
+        crate::agent::provider::ToolSpec {
+            name: "gateway",
+            description: "",
+            parameters: json!({}),
+        }
+    }
+
+    fn summary(&self) -> &'static str {
+        ""
+    }
+
+    fn owner_only(&self) -> bool {
+        true
+    }
+
+    fn meta(&self, _: &serde_json::Map<String, Value>) -> Option<String> {
+        None
+    }
+
+    fn run(
+        &self,
+        _: &serde_json::Map<String, Value>,
+        _: &tools::Context<'_>,
+    ) -> Result<tools::Output, tools::ToolError> {
+        Ok(tools::Output::text("done"))
+    }
+}
+
+#[test]
+fn hk_02_what_is_the_owners_is_not_offered_to_others() {
+    let mut registry = tools::Registry::new();
+    registry.add(Arc::new(Owners));
+    let config = Config::from_text("{}");
+    let names = |owner| -> Vec<&str> {
+        let set = registry.allowed(&config, "main", "stub", owner);
+        set.specs().iter().map(|s| s.name).collect()
+    };
+    assert_eq!(names(true), ["read", "gateway"]);
+    assert_eq!(names(false), ["read"]);
 }

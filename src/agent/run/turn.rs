@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::session::{Session, Spent, usage_value};
-use super::{Callbacks, RUN_TIMEOUT, Run, RunRequest, RunResult, Runs, Source, content};
+use super::{Callbacks, Forget, RUN_TIMEOUT, Run, RunRequest, RunResult, Runs, Source, content};
 use crate::agent::cancel::Reason;
 use crate::agent::model::{Api, Model};
 use crate::agent::prompt::{self, Prompt};
 use crate::agent::provider::echo::Echo;
 use crate::agent::provider::openai::OpenAi;
 use crate::agent::provider::{
-    Completion, Delta, Message, Provider, ProviderError, Request, ToolCall,
+    Completion, Delta, Message, Provider, ProviderError, Request, ToolCall, Usage,
 };
 use crate::agent::{history, models, tools};
 use crate::config::{Config, agents};
@@ -69,7 +69,8 @@ pub(super) fn work(runs: &Arc<Runs>, run: &Run, request: &RunRequest, begun: Beg
                 runs.queue.remove(&ticket);
             }
             let outcome = turn.work(&session);
-            let outcome = turn.store_end(&session, outcome);
+            let forget = begun.forget.is_some_and(|f| f(&turn.texts.join("\n\n")));
+            let outcome = turn.store_end(&session, outcome, forget);
             (session.id, outcome)
         }
         Err(e) => (String::new(), Outcome::Refused(e.message)),
@@ -121,6 +122,7 @@ pub(super) struct Begun {
     pub session: Option<Session>,
     /// The stored request of a run that had to wait.
     pub ticket: Option<Ticket>,
+    pub forget: Option<Forget>,
 }
 
 /// A run that is over.
@@ -137,6 +139,9 @@ impl Ended {
             result: RunResult {
                 run_id: run.id.to_string(),
                 session_id: String::new(),
+                provider: String::new(),
+                model: String::new(),
+                usage: Usage::default(),
                 started_at: run.started_at.load(Ordering::Relaxed),
                 ended_at: clock::now_ms(),
                 texts: Vec::new(),
@@ -203,7 +208,9 @@ impl Turn<'_> {
         };
         let workspace = agents::workspace(self.config, &deps.locations, agent);
         let thinking = session.thinking(self.config, self.request);
-        let tools = deps.tools.allowed(self.config, agent, &model.provider);
+        let tools = deps
+            .tools
+            .allowed(self.config, agent, &model.provider, self.request.owner);
         let specs = tools.specs();
         let schema: usize = specs.iter().map(|s| s.parameters.to_string().len()).sum();
         let Prompt {
@@ -420,15 +427,19 @@ impl Turn<'_> {
         let _ = session.append(&[Line::message(message)]);
     }
 
-    /// Brings the session's entry up to date. A cancel that came too late for the model is one still.
-    fn store_end(&mut self, session: &Session, outcome: Outcome) -> Outcome {
+    /// Brings the session's entry up to date, or takes the run back. A cancel that came too late for the
+    /// model is one still.
+    fn store_end(&mut self, session: &Session, outcome: Outcome, forget: bool) -> Outcome {
         let outcome = match (outcome, self.run.cancel.reason()) {
             (Outcome::Done, Some(reason)) if reason != Reason::Timeout => Outcome::Aborted(reason),
             (outcome, _) => outcome,
         };
         self.spent.aborted = matches!(outcome, Outcome::Aborted(_));
         let deps = &self.runs.deps;
-        session.settle(deps, self.request, self.model.as_ref(), &self.spent);
+        match forget && matches!(outcome, Outcome::Done) {
+            true => session.forget(deps),
+            false => session.settle(deps, self.request, self.model.as_ref(), &self.spent),
+        }
         outcome
     }
 
@@ -444,9 +455,14 @@ impl Turn<'_> {
             Outcome::Refused(why) => refused = Some(why.clone()),
         }
         let meta = self.meta(&session_id, aborted.is_some());
+        let model = self.model.take();
+        let (provider, model) = model.map(|m| (m.provider, m.id)).unwrap_or_default();
         RunResult {
             run_id: self.run.id.to_string(),
             session_id,
+            provider,
+            model,
+            usage: self.spent.all,
             started_at: self.started_at,
             ended_at: clock::now_ms(),
             texts: std::mem::take(&mut self.texts),

@@ -29,6 +29,11 @@ pub trait Tool: Send + Sync {
     /// One line for the system prompt's list.
     fn summary(&self) -> &'static str;
 
+    /// Whether it is for runs in which the owner speaks only.
+    fn owner_only(&self) -> bool {
+        false
+    }
+
     /// What a call is about, for people who watch: `from TOOLS.md`.
     fn meta(&self, arguments: &Map<String, Value>) -> Option<String>;
 
@@ -104,11 +109,14 @@ impl Registry {
             .collect()
     }
 
-    /// The tools that `agent` may use with models of `provider`.
-    pub fn allowed(&self, config: &Config, agent: &str, provider: &str) -> Set {
+    /// The tools that `agent` may use with models of `provider`; `owner`: the owner speaks.
+    pub fn allowed(&self, config: &Config, agent: &str, provider: &str, owner: bool) -> Set {
         let policy = policy::Policy::of(config, agent, provider);
         let tools = self.0.iter().filter(|t| policy.allows(t.spec().name));
-        Set(tools.cloned().collect())
+        Set(tools
+            .filter(|t| owner || !t.owner_only())
+            .cloned()
+            .collect())
     }
 }
 
@@ -213,7 +221,7 @@ mod tests {
     #[test]
     fn what_cannot_be_run_is_told_to_the_model() {
         let config = Config::from_text("{}");
-        let set = Registry::new().allowed(&config, "main", "stub");
+        let set = Registry::new().allowed(&config, "main", "stub", true);
         let (model, cancel) = (Model::echo(), Cancel::new(None));
         let context = Context {
             agent: "main",

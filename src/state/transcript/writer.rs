@@ -173,6 +173,27 @@ impl Transcript {
         Ok(ids)
     }
 
+    /// Where the file ends now; for [`Transcript::rewind`].
+    pub fn mark(&self) -> io::Result<u64> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(meta) => Ok(meta.len()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Takes back what was appended since `mark`, as if it had never been said. On disk when it returns.
+    pub fn rewind(&self, mark: u64) -> io::Result<()> {
+        let mut tip = sync::lock(&self.tip);
+        let (file, _) = self.open_locked()?;
+        if file.metadata()?.len() > mark {
+            file.set_len(mark)?;
+            file.sync_data()?;
+        }
+        *tip = None;
+        Ok(())
+    }
+
     fn header(&self, time: &str) -> Vec<u8> {
         let head = json!([self.session_id, time, self.cwd]);
         format!(
@@ -313,6 +334,25 @@ mod tests {
         Line::message(
             json!({"role": "user", "content": [{"type": "text", "text": text}], "timestamp": 1}),
         )
+    }
+
+    #[test]
+    fn what_is_taken_back_was_never_said() {
+        let dir = Folder::new();
+        let t = open(&dir);
+        assert_eq!(t.mark().unwrap(), 0);
+        t.append(&[said("stays")]).unwrap();
+        let mark = t.mark().unwrap();
+        t.append(&[said("goes"), said("too")]).unwrap();
+        t.rewind(mark).unwrap();
+        t.append(&[said("after")]).unwrap();
+        let lines = read(&t);
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[2]["parentId"], lines[1]["id"]);
+        t.rewind(0).unwrap();
+        assert!(!t.exists());
+        t.append(&[said("anew")]).unwrap();
+        assert_eq!(read(&t).len(), 2);
     }
 
     #[test]
