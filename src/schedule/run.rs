@@ -142,7 +142,7 @@ impl Service {
         }
         self.publish(&inner);
         drop(inner);
-        ended.iter().for_each(|entry| self.tell(entry));
+        ended.iter().for_each(|entry| drop(self.tell(entry)));
         started.into_iter().for_each(|start| self.spawn(start));
         if sweep {
             self.sweep(settings.retention_ms);
@@ -359,7 +359,7 @@ impl Service {
             duration,
             now: wall,
         };
-        let mut removed = false;
+        let (mut removed, mut over) = (false, None);
         let entry = match inner.position(id) {
             Ok(i) => {
                 let job = &mut inner.jobs[i];
@@ -368,6 +368,7 @@ impl Service {
                     && outcome.status == Status::Ok;
                 ended.apply(job);
                 let entry = ended.entry(job);
+                over = Some(job.clone());
                 if removed {
                     inner.jobs.remove(i);
                 }
@@ -387,7 +388,10 @@ impl Service {
             let why = outcome.error.as_deref().unwrap_or("no reason given");
             log::warn!(target: "cron", "job {id} failed: {why}");
         }
-        self.tell(&entry);
+        let event = self.tell(&entry);
+        if let Some(job) = over {
+            self.deps.executor.finished(&job, &event);
+        }
         if removed {
             (self.deps.events)(&json!({"jobId": id, "action": "removed"}));
         }
@@ -396,8 +400,8 @@ impl Service {
         self.idle.notify_all();
     }
 
-    /// Logs the end of a run, then says so.
-    fn tell(&self, entry: &Object) {
+    /// Logs the end of a run, then says so; the event.
+    fn tell(&self, entry: &Object) -> Value {
         let id = entry
             .get("jobId")
             .and_then(Value::as_str)
@@ -408,7 +412,9 @@ impl Service {
         }
         let mut event = entry.clone();
         event.remove("ts");
-        (self.deps.events)(&Value::Object(event));
+        let event = Value::Object(event);
+        (self.deps.events)(&event);
+        event
     }
 
     fn save_or_retry(&self, inner: &mut Inner) {

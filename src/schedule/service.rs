@@ -79,6 +79,9 @@ pub trait Executor: Send + Sync {
     /// Runs `job` to its end, delivery included.
     fn run(&self, job: &Job, run: &Run) -> Outcome;
 
+    /// The run of `job` is over, logged, and this is the event that says so. For what is to be posted.
+    fn finished(&self, job: &Job, event: &Value);
+
     /// Forgets the sessions of isolated runs that ended before `before` (ms since 1970); true when
     /// younger ones are left.
     fn reap(&self, before: u64) -> bool;

@@ -43,6 +43,7 @@ struct Worker {
     gate: Mutex<Option<Receiver<()>>>,
     began: Sender<(String, Value)>,
     cancelled: Sender<()>,
+    over: Mutex<Vec<(String, Value)>>,
     reaped: Mutex<Vec<u64>>,
 }
 
@@ -67,6 +68,11 @@ impl Executor for Worker {
             }
         }
         self.outcome.lock().unwrap().clone()
+    }
+
+    fn finished(&self, job: &Job, event: &Value) {
+        let told = (job.id().to_string(), event["action"].clone());
+        self.over.lock().unwrap().push(told);
     }
 
     fn reap(&self, before: u64) -> bool {
@@ -117,6 +123,7 @@ impl Rig {
             gate: Mutex::new(None),
             began: began_in,
             cancelled: cancelled_in,
+            over: Mutex::default(),
             reaped: Mutex::default(),
         });
         let settings = Arc::new(Mutex::new(Settings {
@@ -706,6 +713,9 @@ fn a_single_run_is_removed_kept_or_switched_off() {
     rig.finished();
     assert_eq!(rig.wait_for("removed")["jobId"], json!(gone));
     assert!(rig.service.job(&gone).is_none());
+    // Whoever posts the result still gets the job that is gone.
+    let over = rig.worker.over.lock().unwrap().clone();
+    assert_eq!(over.last(), Some(&(gone.clone(), json!("finished"))));
     assert_eq!(rig.log(&gone).len(), 2);
 
     let dir = Folder::new();
@@ -1017,6 +1027,7 @@ fn a_panicking_run_is_a_failed_run() {
         fn run(&self, _: &Job, _: &Run) -> Outcome {
             panic!("expected by the test")
         }
+        fn finished(&self, _: &Job, _: &Value) {}
         fn reap(&self, _: u64) -> bool {
             false
         }

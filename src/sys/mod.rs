@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod confine;
+pub mod fetch;
 pub mod file;
 pub mod folder;
 pub mod id;
