@@ -94,29 +94,31 @@ impl Reload {
             return;
         }
         log::info!(target: TARGET, "config change detected; evaluating reload ({})", plan.paths());
-        for (warn, line) in plan.log_lines(&action) {
-            if warn {
-                log::warn!(target: TARGET, "{line}");
-            } else {
-                log::info!(target: TARGET, "{line}");
-            }
-        }
         match action {
-            Action::Nothing | Action::Ignore => {}
-            Action::Restart => gateway.request(Request::Restart("config change".into())),
-            Action::Apply { .. } => self.apply(gateway, config),
+            Action::Nothing | Action::Ignore => tell(&plan, &action),
+            Action::Restart => {
+                tell(&plan, &action);
+                gateway.request(Request::Restart("config change".into()));
+            }
+            // Told when it is true: whoever waits for the line may rely on the new config.
+            Action::Apply { .. } => {
+                if self.apply(gateway, config) {
+                    tell(&plan, &action);
+                }
+            }
         }
     }
 
-    /// Takes the new config over in place.
-    fn apply(&self, gateway: &Arc<Gateway>, config: Arc<Config>) {
+    /// Takes the new config over in place. False when it could not be, which the log tells then.
+    fn apply(&self, gateway: &Arc<Gateway>, config: Arc<Config>) -> bool {
         match start::secrets(&gateway.paths, &self.options, &config) {
             Ok(secrets) => replace_secrets(gateway, secrets, &config),
             Err(e) => {
                 log::error!(target: TARGET, "config change not applied: {e}");
-                return gateway
+                gateway
                     .config
                     .reject(vec![Issue::new("gateway.auth", e.to_string())]);
+                return false;
             }
         }
         let old = gateway.config.swap(config.clone());
@@ -133,6 +135,18 @@ impl Reload {
             .filter(|w| !old.warnings().contains(w))
         {
             log::warn!(target: TARGET, "config: {w}");
+        }
+        true
+    }
+}
+
+/// Writes what becomes of an edit to the log.
+fn tell(plan: &Plan, action: &Action) {
+    for (warn, line) in plan.log_lines(action) {
+        if warn {
+            log::warn!(target: TARGET, "{line}");
+        } else {
+            log::info!(target: TARGET, "{line}");
         }
     }
 }
