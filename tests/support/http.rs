@@ -48,6 +48,51 @@ pub fn open(port: u16, deadline: Duration) -> TcpStream {
     stream
 }
 
+/// The same from another loopback address of this machine (any 127.x.y.z), so that a test has several peers.
+pub fn open_from(source: [u8; 4], port: u16, deadline: Duration) -> std::io::Result<TcpStream> {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    let address = |ip: [u8; 4], port: u16| libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(ip),
+        },
+        // SAFETY: plain data, for which zero is valid.
+        ..unsafe { std::mem::zeroed() }
+    };
+    let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    let check = |result: i32| {
+        if result < 0 {
+            Err(std::io::Error::last_os_error())
+        } else {
+            Ok(result)
+        }
+    };
+    // SAFETY: the descriptor is owned from the start; the addresses live for the calls.
+    let stream = unsafe {
+        let socket = OwnedFd::from_raw_fd(check(libc::socket(
+            libc::AF_INET,
+            libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
+            0,
+        ))?);
+        let (from, to) = (address(source, 0), address([127, 0, 0, 1], port));
+        check(libc::bind(
+            socket.as_raw_fd(),
+            (&raw const from).cast(),
+            length,
+        ))?;
+        check(libc::connect(
+            socket.as_raw_fd(),
+            (&raw const to).cast(),
+            length,
+        ))?;
+        TcpStream::from(socket)
+    };
+    stream.set_read_timeout(Some(deadline))?;
+    stream.set_write_timeout(Some(deadline))?;
+    Ok(stream)
+}
+
 /// GET with further headers ("Name: value").
 pub fn get(port: u16, path: &str, headers: &[&str]) -> Response {
     request(port, "GET", path, headers, b"")

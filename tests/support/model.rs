@@ -22,6 +22,8 @@ pub enum Reply {
     Tool { name: String, arguments: Value },
     /// An HTTP error with this JSON body.
     Status(u16, Value),
+    /// Does what it likes with the connection, which ends afterwards.
+    Takeover(Box<dyn FnOnce(&mut TcpStream) + Send>),
 }
 
 impl Reply {
@@ -265,6 +267,10 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Value> {
 fn answer(mut stream: &TcpStream, body: &Value, reply: Reply) -> Option<()> {
     let (parts, tool) = match reply {
         Reply::Status(status, error) => return json_response(stream, status, &error),
+        Reply::Takeover(take) => {
+            take(&mut stream.try_clone().ok()?);
+            return None;
+        }
         Reply::Parts(parts) => (parts, None),
         Reply::Tool { name, arguments } => (
             vec![],

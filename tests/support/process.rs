@@ -1,5 +1,6 @@
 //! The real binary: a home of its own, one-shot commands, a running gateway.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -126,6 +127,33 @@ impl Home {
 
     pub fn config_path(&self) -> PathBuf {
         self.state().join("openclaw.json")
+    }
+
+    /// Every file of the state directory with its content.
+    pub fn snapshot(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.state()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(content) = fs::read(&path) {
+                    files.insert(path, content);
+                }
+            }
+        }
+        files
+    }
+
+    /// A JSON file of the state directory; null when it is not there.
+    pub fn state_json(&self, path: &str) -> Value {
+        match fs::read(self.state().join(path)) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"))
+            }
+            Err(_) => Value::Null,
+        }
     }
 
     /// The log file of [`Home::config`] as text.
@@ -419,7 +447,7 @@ impl Gateway {
     }
 
     /// Ends it the hard way.
-    pub fn kill(mut self) {
+    pub fn kill_now(&mut self) {
         self.running.child.kill().expect("kill -9");
         self.running.child.wait().expect("wait");
     }

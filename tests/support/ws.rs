@@ -4,13 +4,12 @@
 //! over are kept and found by later waits, in their order.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tungstenite::client::IntoClientRequest;
-use tungstenite::protocol::WebSocketConfig;
+use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message, WebSocket};
 
 use super::{Connect, DEADLINE, Device};
@@ -30,6 +29,32 @@ pub struct Closed {
     /// Close code; 1006 when the connection ended without a close frame.
     pub code: u16,
     pub reason: String,
+}
+
+/// One masked frame as bytes: `opcode` 1 text, 2 binary, 0 continuation, 8 close, 9 ping.
+pub fn frame(opcode: u8, last: bool, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = frame_head(opcode, last, payload.len() as u64);
+    // The mask is zero, so the payload stands as it is.
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The head of such a frame, for a payload of this length that may never come.
+pub fn frame_head(opcode: u8, last: bool, length: u64) -> Vec<u8> {
+    let mut bytes = vec![opcode | if last { 0x80 } else { 0 }];
+    match length {
+        0..=125 => bytes.push(0x80 | length as u8),
+        126..=0xffff => {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(&[0; 4]);
+    bytes
 }
 
 /// One connection.
@@ -52,17 +77,18 @@ impl Client {
             .unwrap_or_else(|status| panic!("upgrade refused with {status}"))
     }
 
-    /// The same with further request headers; a refused upgrade gives its HTTP status (0: no answer at all).
-    pub fn open_with(port: u16, headers: &[(&'static str, &str)]) -> Result<Client, u16> {
+    /// The same with further request headers (a `host` replaces the usual one); a refused upgrade gives its
+    /// HTTP status, 0 when there was no answer at all.
+    pub fn open_with(port: u16, headers: &[(&str, &str)]) -> Result<Client, u16> {
         let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|_| 0u16)?;
         Client::upgrade(stream, port, headers)
     }
 
-    /// The same over a connection that the test made (another source address, say).
+    /// The same over a connection that the test made (from another source address, say).
     pub fn upgrade(
-        stream: TcpStream,
+        mut stream: TcpStream,
         port: u16,
-        headers: &[(&'static str, &str)],
+        headers: &[(&str, &str)],
     ) -> Result<Client, u16> {
         stream
             .set_read_timeout(Some(DEADLINE))
@@ -71,33 +97,60 @@ impl Client {
             .set_write_timeout(Some(DEADLINE))
             .expect("write timeout");
         stream.set_nodelay(true).expect("nodelay");
-        let mut request = format!("ws://127.0.0.1:{port}/")
-            .into_client_request()
-            .expect("request");
-        for (name, value) in headers {
-            request
-                .headers_mut()
-                .insert(*name, value.parse().expect("header value"));
+        let mut head = String::from("GET / HTTP/1.1\r\n");
+        let own_host = format!("127.0.0.1:{port}");
+        let usual = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let host = (!headers.iter().any(|(name, _)| *name == "host"))
+            .then_some(("Host", own_host.as_str()));
+        for (name, value) in host.iter().chain(&usual).chain(headers) {
+            head.push_str(&format!("{name}: {value}\r\n"));
         }
+        stream
+            .write_all((head + "\r\n").as_bytes())
+            .map_err(|_| 0u16)?;
+        // Byte by byte: what follows the head belongs to the WebSocket.
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).map_err(|_| 0u16)?;
+            answer.push(byte[0]);
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        match answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+        {
+            Some(101) => {}
+            Some(status) => return Err(status),
+            None => panic!("not HTTP: {answer:?}"),
+        }
+        assert!(
+            answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            "wrong Sec-WebSocket-Accept: {answer:?}"
+        );
         let limits = WebSocketConfig::default()
             .max_message_size(None)
             .max_frame_size(None);
-        let socket = match tungstenite::client::client_with_config(request, stream, Some(limits)) {
-            Ok((socket, _)) => socket,
-            Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
-                return Err(response.status().as_u16());
-            }
-            Err(_) => return Err(0),
-        };
         let mut client = Client {
-            socket,
+            socket: WebSocket::from_raw_socket(stream, Role::Client, Some(limits)),
             kept: VecDeque::new(),
             closed: None,
             nonce: String::new(),
             hello: Value::Null,
             next_id: 0,
         };
-        let challenge = client.event("connect.challenge", |_| true);
+        let challenge = match client.read(DEADLINE) {
+            Incoming::Frame(frame) => frame,
+            Incoming::Closed(_) => return Err(0),
+            Incoming::Nothing => panic!("no challenge"),
+        };
+        assert_eq!(challenge["event"], "connect.challenge", "{challenge}");
         client.nonce = challenge["payload"]["nonce"]
             .as_str()
             .expect("nonce")
@@ -175,10 +228,40 @@ impl Client {
         self.response(&id)
     }
 
+    /// The same on a connection that may end meanwhile (None then).
+    pub fn try_call(&mut self, method: &str, params: Value) -> Option<Value> {
+        let id = self.post(method, params);
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match self.read(end.saturating_duration_since(Instant::now())) {
+                Incoming::Frame(frame) if frame["type"] == "res" && frame["id"] == *id => {
+                    return Some(frame);
+                }
+                Incoming::Frame(frame) => self.kept.push_back(frame),
+                Incoming::Closed(_) => return None,
+                Incoming::Nothing => panic!("{method}: no response and no close"),
+            }
+        }
+    }
+
+    /// Sends `connect` on a connection that may end meanwhile (None then).
+    pub fn try_introduce(&mut self, who: &Connect, device: Option<&Device>) -> Option<Value> {
+        let params = who.params(device, &self.nonce);
+        self.try_call("connect", params)
+    }
+
     /// Waits for the next response to the request `id`.
     #[track_caller]
     pub fn response(&mut self, id: &str) -> Value {
         self.wait(&format!("response to {id}"), |frame| {
+            frame["type"] == "res" && frame["id"] == id
+        })
+    }
+
+    /// The same with a deadline of the test's own.
+    #[track_caller]
+    pub fn response_within(&mut self, id: &str, within: Duration) -> Value {
+        self.wait_within(&format!("response to {id}"), within, |frame| {
             frame["type"] == "res" && frame["id"] == id
         })
     }
@@ -193,11 +276,22 @@ impl Client {
 
     /// Waits for a frame that fits, and keeps the others.
     #[track_caller]
-    pub fn wait(&mut self, what: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {
+    pub fn wait(&mut self, what: &str, fits: impl FnMut(&Value) -> bool) -> Value {
+        self.wait_within(what, DEADLINE, fits)
+    }
+
+    /// The same with a deadline of the test's own.
+    #[track_caller]
+    pub fn wait_within(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut fits: impl FnMut(&Value) -> bool,
+    ) -> Value {
         if let Some(index) = self.kept.iter().position(&mut fits) {
             return self.kept.remove(index).expect("index is in range");
         }
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + within;
         loop {
             match self.read(end.saturating_duration_since(Instant::now())) {
                 Incoming::Frame(frame) if fits(&frame) => return frame,
