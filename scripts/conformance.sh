@@ -70,9 +70,9 @@ with socket.socket() as s:
 PY
 }
 
-# answers PORT PID: waits until something listens there, as long as the process lives (10 s at most).
+# answers PORT PID: waits until something listens there, as long as the process lives (60 s at most).
 answers() {
-    for _ in $(seq 100); do
+    for _ in $(seq 600); do
         kill -0 "$2" 2>/dev/null || return 1
         (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
         sleep 0.1
@@ -85,9 +85,11 @@ stub_port=$(free_port)
 stub_pid=$!
 answers "$stub_port" "$stub_pid" || { echo "conformance: the stub model did not start" >&2; cat "$work/out/stub.log" >&2; exit 2; }
 
-# start NAME FIXTURE: a gateway with a fresh home. The fixture's stub port and log file are made its own.
+# start PROFILE FIXTURE: a gateway with a fresh home, if any scenario of the profile is wanted. The fixture's
+# stub port and log file are made its own.
 start() {
     local home=$work/$1
+    [ -n "$(selected "$1")" ] || return 1
     install -d -m 700 "$home/.openclaw"
     sed -e "s#127.0.0.1:4010#127.0.0.1:$stub_port#" -e "s#/tmp/openclaw-conformance/gateway.log#$work/out/$1.gateway.log#" \
         "$kit/fixtures/$2" >"$home/.openclaw/openclaw.json"
@@ -136,7 +138,6 @@ record() {
     local profile=$1 round=$2 out=$work/out/$1.$2.jsonl names=() arguments=() verdict name why
     shift 2
     mapfile -t names < <(selected "$profile")
-    [ ${#names[@]} -gt 0 ] || return 0
     for name in "${names[@]}"; do arguments+=(--only "$name"); done
     timeout 900 "$python" "$kit/run.py" --url "ws://127.0.0.1:$port" "$@" --profile "$profile" \
         "${arguments[@]}" --out "$out" >"$work/out/$profile.$round.run.log" 2>&1
