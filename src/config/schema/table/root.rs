@@ -190,7 +190,7 @@ pub static ROOT: Object = object(&[
     text("$schema").about("Ignored; for editors."),
     group("meta", &META).about("Who wrote the file last; kept by the program."),
     group("env", &ENV).about("Variables for references and for the programs that agents start."),
-    group("wizard", &WIZARD),
+    group("wizard", &WIZARD).about("When a setup wizard last ran; kept by programs."),
     unused("diagnostics"),
     group("logging", &LOGGING).about("The log file and the console."),
     group("update", &UPDATE).unused(),
