@@ -287,6 +287,8 @@ impl Joined {
             return None;
         }
         gateway.presence.connected(client);
+        // Before hello-ok: whoever sees the node connected may invoke it. Events wait for the drain thread.
+        gateway.node_connected(client);
         if client.client_id() != "cli" {
             gateway.hub.presence_changed();
         }

@@ -161,7 +161,7 @@ impl Gateway {
 
     /// A connection is authenticated and has its hello-ok.
     fn connected(self: &Arc<Self>, client: &Arc<Client>) {
-        self.node_connected(client);
+        let _ = client;
         if self.refresh_due.swap(true, Ordering::AcqRel) {
             return;
         }
