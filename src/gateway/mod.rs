@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 mod conn;
 mod control_plane;
+mod edit;
 pub mod handshake;
 pub mod health;
 mod hello;
@@ -14,6 +15,7 @@ mod lifecycle;
 pub mod limiter;
 mod listener;
 mod nodes;
+mod onboarding;
 pub mod options;
 pub mod outbox;
 pub mod peer;
@@ -74,6 +76,8 @@ pub struct Gateway {
     pub node_pairing: state::nodes::Store,
     pub exec_approvals: state::approvals::Store,
     pub usage: state::usage::Cache,
+    /// The onboarding that is under way.
+    pub onboarding: onboarding::Onboarding,
     /// What a model may call.
     pub tools: agent::tools::Registry,
     pub connections: Registry,

@@ -253,6 +253,7 @@ impl Running {
             node_pairing: state::nodes::Store::new(paths.clone()),
             exec_approvals: state::approvals::Store::new(paths.exec_approvals()),
             usage: Default::default(),
+            onboarding: Default::default(),
             tools: Default::default(),
             clock,
             connections: Default::default(),

@@ -3,6 +3,7 @@
 //! The table says who may call a method and what its parameters are; a method that is not in it does not
 //! exist. `hello-ok`, the scope checks and openclaw-protocol(7) are made from it.
 
+pub mod agents;
 pub mod approvals;
 pub mod channels;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod system;
 pub mod tools;
 pub mod usage;
 pub mod voice;
+pub mod wizard;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -44,10 +46,12 @@ pub const FAMILIES: &[&[Method]] = &[
     sessions::METHODS,
     nodes::METHODS,
     devices::METHODS,
+    agents::METHODS,
     tools::METHODS,
     skills::METHODS,
     voice::METHODS,
     usage::METHODS,
+    wizard::METHODS,
     misc::METHODS,
     system::METHODS,
 ];

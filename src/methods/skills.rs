@@ -1,11 +1,11 @@
 //! Skills: what is there, and whether it can be used. None is installed or downloaded by this gateway.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::identity::existing_agent;
 use super::{Access, Call, Method, Reply};
 use crate::agent::skills::{self, Gate, Installer, Requirements, Skill};
-use crate::config;
+use crate::config::{self, edit, redact};
 use crate::protocol::frame::clip;
 use crate::protocol::shape::{Kind, Shape, at_least, opt, req};
 use crate::protocol::{RpcError, Scope};
@@ -43,6 +43,19 @@ pub const METHODS: &[Method] = &[
         install,
         "fails: this gateway installs no software",
     ),
+    Method::new(
+        "skills.update",
+        Access::Operator(Scope::Admin),
+        Shape::strict(&[
+            req("skillKey", TEXT),
+            opt("enabled", Kind::Bool),
+            opt("apiKey", Kind::Text),
+            opt("env", Kind::Map(&Kind::Text)),
+        ]),
+        update,
+        "switches a skill, sets its key and variables in the config; blank values delete",
+    )
+    .waits(),
 ];
 
 /// The skills of an agent.
@@ -147,4 +160,49 @@ fn install(call: &Call<'_>) -> Result<Reply, RpcError> {
     };
     let payload = json!({"ok": false, "message": why, "stdout": "", "stderr": "", "code": null});
     Err(RpcError::unavailable(why).with_payload(payload))
+}
+
+fn update(call: &Call<'_>) -> Result<Reply, RpcError> {
+    let key = call.text("skillKey").unwrap_or_default();
+    let mut entry = Map::new();
+    if let Some(enabled) = call.bool("enabled") {
+        entry.insert("enabled".into(), json!(enabled));
+    }
+    // Null deletes in a merge patch, and so does a blank text here.
+    let text_or_null = |text: &str| match text.trim() {
+        "" => Value::Null,
+        text => json!(text),
+    };
+    if let Some(api_key) = call.str("apiKey") {
+        entry.insert("apiKey".into(), text_or_null(api_key));
+    }
+    if let Some(env) = call.params.get("env").and_then(Value::as_object) {
+        let blank = |v: &Value| text_or_null(v.as_str().unwrap_or_default());
+        let env: Map<String, Value> = env
+            .iter()
+            .map(|(k, v)| (k.trim().to_string(), blank(v)))
+            .collect();
+        entry.insert("env".into(), Value::Object(env));
+    }
+    let patch = json!({"skills": {"entries": {key: entry}}});
+    let config = call.gateway.edit_config("skills.update", |config| {
+        edit::merge_patch(config, &patch).map_err(|e| RpcError::invalid(e.to_string()))
+    })?;
+    let now = config.get_in(&["skills", "entries", key]).cloned();
+    let mut now = now.filter(Value::is_object).unwrap_or_else(|| json!({}));
+    hide(&mut now);
+    Ok(Reply::Value(
+        json!({"ok": true, "skillKey": key, "config": now}),
+    ))
+}
+
+/// Takes the secrets of a skill's entry away: its key, and every variable.
+fn hide(entry: &mut Value) {
+    if let Some(key) = entry.get_mut("apiKey") {
+        *key = json!(redact::MARKER);
+    }
+    let env = entry.get_mut("env").and_then(Value::as_object_mut);
+    for value in env.into_iter().flat_map(|e| e.values_mut()) {
+        *value = json!(redact::MARKER);
+    }
 }
