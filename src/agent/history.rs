@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::commands::COMMAND_FIELD;
 use super::model::Model;
 use super::provider::{Message, Part, ToolCall};
 use crate::state::transcript;
@@ -47,6 +48,9 @@ pub fn tokens(text: &str) -> u64 {
 
 /// A message of a transcript; `None` for one that says nothing to a model.
 fn read(mut message: Value) -> Option<Message> {
+    if message.get(COMMAND_FIELD).is_some() {
+        return None;
+    }
     let content = message.as_object_mut()?.remove("content")?;
     match message["role"].as_str()? {
         "user" => {

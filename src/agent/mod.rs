@@ -4,6 +4,7 @@
 //! needs and a sender of events.
 
 pub mod cancel;
+pub mod commands;
 pub mod history;
 pub mod model;
 pub mod models;
