@@ -7,8 +7,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::parse::Args;
 use super::{
-    agent, agents, channels, dashboard, gateway_call, gateway_run, gateway_status, gateway_usage,
-    health, logs, models, sessions, status, system,
+    agent, agents, channels, dashboard, devices, gateway_call, gateway_run, gateway_status,
+    gateway_usage, health, logs, models, nodes, sessions, status, system,
 };
 
 /// Ends well.
@@ -278,6 +278,24 @@ pub static COMMANDS: &[&Command] = &[
     &channels::CHANNELS,
     &channels::STATUS,
     &channels::LIST,
+    &devices::DEVICES,
+    &devices::LIST,
+    &devices::APPROVE,
+    &devices::REJECT,
+    &devices::REMOVE,
+    &devices::CLEAR,
+    &devices::ROTATE,
+    &devices::REVOKE,
+    &nodes::NODES,
+    &nodes::STATUS,
+    &nodes::LIST,
+    &nodes::DESCRIBE,
+    &nodes::PENDING,
+    &nodes::APPROVE,
+    &nodes::REJECT,
+    &nodes::RENAME,
+    &nodes::run::INVOKE,
+    &nodes::run::RUN,
     &system::SYSTEM,
     &system::EVENT,
     &system::HEARTBEAT,

@@ -37,6 +37,34 @@ pub fn connect(target: &Target, timeout: Duration) -> Result<Client, ClientError
     Client::connect(&target.address, &about)
 }
 
+/// A connection, and what is needed to say why it failed.
+pub struct Link {
+    pub target: Target,
+    pub client: Client,
+    /// For each call.
+    pub timeout: Duration,
+}
+
+impl Link {
+    /// Connects to the gateway that the command line means.
+    pub fn open(ctx: &Context, args: &Args) -> Result<Link, Failure> {
+        let target = target(ctx, &wanted(args))?;
+        let timeout = timeout(args)?;
+        let client = connect(&target, timeout).map_err(|e| failure(&target, &e))?;
+        Ok(Link {
+            target,
+            client,
+            timeout,
+        })
+    }
+
+    /// Asks and waits for the answer.
+    pub fn call(&mut self, method: &str, params: &Value) -> Result<Value, Failure> {
+        let answer = self.client.call(method, params, self.timeout);
+        answer.map_err(|e| failure(&self.target, &e))
+    }
+}
+
 /// Asks one question, with the connection options of `args`.
 pub fn ask(ctx: &Context, args: &Args, method: &str, params: &Value) -> Result<Value, Failure> {
     let target = target(ctx, &wanted(args))?;
