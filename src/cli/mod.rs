@@ -8,6 +8,7 @@ mod agents;
 mod channels;
 mod channels_view;
 pub mod context;
+mod cron;
 mod dashboard;
 mod dev;
 mod devices;

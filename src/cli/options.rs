@@ -7,7 +7,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::parse::Args;
 use super::{
-    agent, agents, channels, dashboard, devices, gateway_call, gateway_run, gateway_status,
+    agent, agents, channels, cron, dashboard, devices, gateway_call, gateway_run, gateway_status,
     gateway_usage, health, logs, models, nodes, sessions, status, system,
 };
 
@@ -151,6 +151,8 @@ pub enum Group {
 pub struct Command {
     /// Its words: `gateway status`.
     pub path: &'static str,
+    /// Other names for its last word.
+    pub aliases: &'static [&'static str],
     pub group: Group,
     pub about: &'static str,
     pub args: &'static [Arg],
@@ -173,6 +175,7 @@ impl Command {
     pub const fn new(path: &'static str, group: Group, about: &'static str) -> Command {
         Command {
             path,
+            aliases: &[],
             group,
             about,
             args: &[],
@@ -187,6 +190,11 @@ impl Command {
     /// The last word of its path.
     pub fn name(&self) -> &'static str {
         self.path.rsplit(' ').next().unwrap_or(self.path)
+    }
+
+    /// Whether `word` is its last word, or another name for it.
+    pub fn is_called(&self, word: &str) -> bool {
+        self.name() == word || self.aliases.contains(&word)
     }
 
     /// All its options in the order of help.
@@ -212,9 +220,16 @@ impl Command {
     }
 }
 
-/// The command of exactly that path.
+/// The command of that path.
 pub fn find(path: &str) -> Option<&'static Command> {
-    COMMANDS.iter().copied().find(|c| c.path == path)
+    let mut words = path.split(' ');
+    let first = words.next()?;
+    let top = COMMANDS.iter().copied().filter(|c| !c.path.contains(' '));
+    let mut found = top.into_iter().find(|c| c.is_called(first))?;
+    for word in words {
+        found = found.children().find(|c| c.is_called(word))?;
+    }
+    Some(found)
 }
 
 /// Options that stand before the command word.
@@ -278,6 +293,16 @@ pub static COMMANDS: &[&Command] = &[
     &channels::CHANNELS,
     &channels::STATUS,
     &channels::LIST,
+    &cron::CRON,
+    &cron::LIST,
+    &cron::STATUS,
+    &cron::ADD,
+    &cron::EDIT,
+    &cron::ENABLE,
+    &cron::DISABLE,
+    &cron::RUN,
+    &cron::RUNS,
+    &cron::RM,
     &devices::DEVICES,
     &devices::LIST,
     &devices::APPROVE,

@@ -156,7 +156,7 @@ fn of_command(
             ),
             Value(word) => {
                 let word = text(word)?;
-                let child = command.children().find(|c| c.name() == word);
+                let child = command.children().find(|c| c.is_called(&word));
                 match child.filter(|_| words.is_empty()) {
                     Some(child) => command = child,
                     None if command.run.is_none() => return Err(no_such_command(&word)),
