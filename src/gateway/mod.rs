@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod peer;
 pub mod presence;
 mod reload;
+pub mod schedule;
 mod start;
 mod upkeep;
 mod web;

@@ -17,6 +17,8 @@ use super::ended::{Ended, begin, interrupt, pass_over, replan, schedule_error, w
 use super::job::{Job, Missed, Object, Payload};
 use super::service::{Due, Inner, Outcome, Run, Running, Service, Status};
 
+use crate::sys::sync;
+
 /// Lateness in ms from which a run counts as missed: a busy host is not yet an outage.
 pub const MISSED_AFTER_MS: u64 = 60_000;
 /// Ms after which a run is given up when its job names no `timeoutSeconds`.
@@ -32,6 +34,8 @@ const RETRY_MS: u64 = 30_000;
 /// Ms until old sessions of isolated runs are looked for: after the start, and then each time.
 pub(super) const FIRST_SWEEP_MS: u64 = 60_000;
 const SWEEP_MS: u64 = 3_600_000;
+/// How long runs that were cancelled may take to end.
+const STOP_TIME: Duration = Duration::from_secs(5);
 /// Stack of a run's thread, in bytes.
 const RUN_STACK: usize = 1024 * 1024;
 
@@ -181,27 +185,34 @@ impl Service {
         Ok(Forced::Started(ended))
     }
 
-    /// Starts no more runs, cancels those in progress and waits for them, for at most `patience`.
+    /// Starts no more runs and waits for those in progress; after `patience` they are cancelled.
     pub fn stop(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
         let mut inner = self.lock();
         inner.stopping = true;
         inner.queue.clear();
-        for run in inner.running.values_mut() {
+        drop(inner);
+        if self.wait_idle(patience) {
+            return;
+        }
+        for run in self.lock().running.values_mut() {
             run.cancel = None;
         }
+        if !self.wait_idle(STOP_TIME) {
+            log::warn!(target: "cron", "a run did not end in time; it counts as interrupted");
+        }
+    }
+
+    fn wait_idle(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut inner = self.lock();
         while !inner.running.is_empty() || inner.ending > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                log::warn!(target: "cron", "{} runs did not end in time; they count as interrupted", inner.running.len());
-                return;
+                return false;
             }
-            inner = self
-                .idle
-                .wait_timeout(inner, left)
-                .unwrap_or_else(|e| e.into_inner())
-                .0;
+            inner = sync::wait_timeout(&self.idle, inner, left);
         }
+        true
     }
 
     /// Runs in progress.

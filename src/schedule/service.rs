@@ -4,7 +4,7 @@
 //! the gateway's clock asks [`Service::next_deadline`] and calls [`Service::tick`].
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use super::query;
 use super::{Error, Settings};
 use crate::state::cron_store::{self, CronStore, Jobs};
 use crate::sys::file::Stamp;
-use crate::sys::id;
+use crate::sys::{id, sync};
 
 /// Jobs that the service keeps at most.
 pub const MAX_JOBS: usize = 1000;
@@ -348,18 +348,15 @@ impl Service {
             doubt: inner.doubt,
             broken: inner.broken.clone(),
         };
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        *sync::lock(&self.view) = Arc::new(view);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.inner)
     }
 
     fn view(&self) -> Arc<View> {
-        self.view
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        sync::lock(&self.view).clone()
     }
 }
 

@@ -103,7 +103,7 @@ fn ok() -> Outcome {
 impl Drop for Rig {
     /// No thread writes into a folder that is gone.
     fn drop(&mut self) {
-        self.service.stop(PATIENCE);
+        self.service.stop(Duration::ZERO);
     }
 }
 
@@ -983,7 +983,7 @@ fn the_end_of_the_gateway_cancels_runs_and_starts_none() {
     let _gate = rig.hold();
     rig.pass(MINUTE);
     rig.begins();
-    rig.service.stop(PATIENCE);
+    rig.service.stop(Duration::ZERO);
     assert_eq!(rig.service.active(), 0);
     assert_eq!(rig.cancelled.try_recv(), Ok(()));
     assert_eq!(rig.log(&id)[0]["error"], "cancelled");

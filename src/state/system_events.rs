@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::{clock, file};
+use crate::sys::{clock, file, sync};
 
 /// Notes that wait for one session; the oldest go first.
 pub const MAX_NOTES: usize = 20;
@@ -177,7 +177,7 @@ impl SystemEvents {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.waiting)
     }
 }
 

@@ -284,7 +284,9 @@ struct Active<'a>(&'a Heartbeats);
 impl<'a> Active<'a> {
     fn begin(beats: &'a Heartbeats) -> Option<Active<'a>> {
         let mut inner = beats.lock();
-        inner.alive.as_ref()?;
+        if inner.closed {
+            return None;
+        }
         inner.active += 1;
         Some(Active(beats))
     }

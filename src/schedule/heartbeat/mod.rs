@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use super::clock::{Clock, plausible};
 use crate::config::{self, Config, Locations};
 use crate::state::sessions;
 use crate::state::system_events::SystemEvents;
-use crate::sys::file;
+use crate::sys::{file, sync};
 use rules::Settings;
 
 /// Ms for which wakes are gathered.
@@ -32,6 +32,8 @@ pub const GATHER_MS: u64 = 250;
 pub const BUSY_MS: u64 = 1_000;
 /// Ms after which the clock is looked at again while it is not set.
 const UNSET_MS: u64 = 60_000;
+/// How long turns that were stopped may take to end.
+const STOP_TIME: Duration = Duration::from_secs(5);
 /// Wakes that wait at most; there is one for each agent and session.
 const MAX_WAKES: usize = 100;
 /// Bytes of the file that keeps the switch and the last event.
@@ -107,7 +109,7 @@ pub struct Turn {
     pub untrusted: bool,
     /// Asked when the answer is complete, before anything else happens in the session: true when the turn
     /// is to leave no trace in it.
-    pub forget: Box<dyn Fn(&str) -> bool + Send>,
+    pub forget: Box<dyn FnOnce(&str) -> bool + Send>,
     /// Ends when the turn has to stop.
     pub cancelled: Receiver<()>,
 }
@@ -192,6 +194,8 @@ struct Inner {
     working: bool,
     /// Turns in progress.
     active: usize,
+    /// No more of them begin.
+    closed: bool,
     /// Dropped to stop them.
     alive: Option<Sender<()>>,
     dying: Receiver<()>,
@@ -221,6 +225,7 @@ impl Heartbeats {
             wakes: BTreeMap::new(),
             working: false,
             active: 0,
+            closed: false,
             alive: Some(alive),
             dying,
         };
@@ -303,7 +308,7 @@ impl Heartbeats {
     pub fn next_deadline(&self) -> Option<Duration> {
         let now = self.deps.clock.mono();
         let inner = self.lock();
-        if inner.working || inner.alive.is_none() {
+        if inner.working || inner.closed {
             return None;
         }
         let intervals = inner
@@ -352,23 +357,40 @@ impl Heartbeats {
         done
     }
 
-    /// Starts no more heartbeats, stops those in progress and waits for them, for at most `patience`.
+    /// The session that the heartbeats of `agent` run in, when `asked` for one or not: where text for it
+    /// has to wait.
+    pub fn session(&self, agent: &str, asked: Option<&str>) -> String {
+        let config = self.deps.config.current();
+        session_of(&config, agent, &Settings::of(&config, agent), asked)
+    }
+
+    /// Starts no more heartbeats.
+    pub fn close(&self) {
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.wakes.clear();
+    }
+
+    /// Starts no more heartbeats and waits for those in progress; after `patience` they are stopped.
     pub fn stop(&self, patience: Duration) {
+        self.close();
+        if !self.wait_idle(patience) {
+            self.lock().alive = None;
+            self.wait_idle(STOP_TIME);
+        }
+    }
+
+    fn wait_idle(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut inner = self.lock();
-        inner.alive = None;
-        inner.wakes.clear();
         while inner.active > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                return false;
             }
-            inner = self
-                .idle
-                .wait_timeout(inner, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            inner = sync::wait_timeout(&self.idle, inner, left);
         }
+        true
     }
 
     /// The wakes and intervals that are due; from then on the caller works.
@@ -376,7 +398,7 @@ impl Heartbeats {
         let now = self.deps.clock.mono();
         let set = plausible(self.deps.clock.wall());
         let mut inner = self.lock();
-        if inner.working || inner.alive.is_none() {
+        if inner.working || inner.closed {
             return Vec::new();
         }
         let mut due = Vec::new();
@@ -461,14 +483,13 @@ impl Heartbeats {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.inner)
     }
 }
 
 impl Inner {
     fn add_wake(&mut self, key: Whom, reason: Reason, due: u64) {
-        if self.alive.is_none() || (self.wakes.len() >= MAX_WAKES && !self.wakes.contains_key(&key))
-        {
+        if self.closed || (self.wakes.len() >= MAX_WAKES && !self.wakes.contains_key(&key)) {
             return;
         }
         let entry = self.wakes.entry(key).or_insert((reason.clone(), due));
