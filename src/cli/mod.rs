@@ -7,6 +7,7 @@ mod agent;
 mod agents;
 mod channels;
 mod channels_view;
+mod config;
 pub mod context;
 mod cron;
 mod dashboard;

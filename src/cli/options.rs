@@ -7,8 +7,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::parse::Args;
 use super::{
-    agent, agents, channels, cron, dashboard, devices, gateway_call, gateway_run, gateway_status,
-    gateway_usage, health, logs, models, nodes, sessions, status, system,
+    agent, agents, channels, config, cron, dashboard, devices, gateway_call, gateway_run,
+    gateway_status, gateway_usage, health, logs, models, nodes, sessions, status, system,
 };
 
 /// Ends well.
@@ -293,6 +293,13 @@ pub static COMMANDS: &[&Command] = &[
     &channels::CHANNELS,
     &channels::STATUS,
     &channels::LIST,
+    &config::CONFIG,
+    &config::GET,
+    &config::SET,
+    &config::UNSET,
+    &config::CHECK,
+    &config::WHERE,
+    &config::RELOAD,
     &cron::CRON,
     &cron::LIST,
     &cron::STATUS,

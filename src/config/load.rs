@@ -1,6 +1,7 @@
 //! The config file into a snapshot: read, parse, include, substitute, check, fill in defaults.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -39,6 +40,18 @@ pub fn load(locations: &Locations) -> Loaded {
             let why = format!("config file cannot be read: {e}");
             unreadable(why, id::sha256_hex(b""), locations)
         }
+    }
+}
+
+/// Reads `copy` as if it were the config file; its includes are those of the config folder.
+pub fn load_copy(locations: &Locations, copy: &Path) -> Loaded {
+    match file::read_bounded(copy, MAX_BYTES) {
+        Ok(bytes) => of_bytes(Some(bytes), locations),
+        Err(e) => unreadable(
+            format!("cannot be read: {e}"),
+            id::sha256_hex(b""),
+            locations,
+        ),
     }
 }
 

@@ -31,7 +31,7 @@ pub mod write;
 use std::fmt;
 
 pub use env::Env;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_copy};
 pub use locations::Locations;
 pub use port::{DEFAULT_GATEWAY_PORT, gateway_port};
 pub use snapshot::Config;

@@ -126,6 +126,18 @@ pub enum Action {
     Restart,
 }
 
+impl Action {
+    /// The action in one word, for clients.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Action::Nothing => "nothing",
+            Action::Ignore => "ignore",
+            Action::Apply { .. } => "apply",
+            Action::Restart => "restart",
+        }
+    }
+}
+
 impl Plan {
     /// Compares what was written (includes and references resolved, defaults left out).
     pub fn between(old: &Config, new: &Config) -> Plan {

@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use super::{Access, Call, Method, Reply};
 use crate::VERSION;
+use crate::config::plan::{Mode, Plan};
 use crate::config::{self, Issue, redact};
-use crate::protocol::shape::Shape;
+use crate::gateway::Request;
+use crate::protocol::shape::{Kind, Shape, opt};
 use crate::protocol::{RpcError, Scope};
 use crate::sys::clock;
 
@@ -27,6 +29,14 @@ pub const METHODS: &[Method] = &[
         schema,
         "JSON schema of the config and hints for editors",
     ),
+    Method::new(
+        "config.reload",
+        ADMIN,
+        Shape::strict(&[opt("dryRun", Kind::Bool)]),
+        reload,
+        "let the gateway read the config file now, or with dryRun only say what that would change",
+    )
+    .unlisted(),
 ];
 
 /// Issues as the wire shows them.
@@ -57,6 +67,32 @@ fn get(call: &Call<'_>) -> Result<Reply, RpcError> {
         "issues": issues(&loaded.issues),
         "warnings": issues(config.warnings()),
         "legacyIssues": [],
+    })))
+}
+
+/// What differs between the config in force and the file, and what becomes of it.
+fn reload(call: &Call<'_>) -> Result<Reply, RpcError> {
+    let dry = call.params["dryRun"] == true;
+    let loaded = config::load(&call.gateway.locations);
+    if !loaded.issues.is_empty() {
+        let details = json!({"issues": issues(&loaded.issues)});
+        return Err(RpcError::invalid("invalid config").with_details(details));
+    }
+    let plan = Plan::between(&call.gateway.config.current(), &loaded.config);
+    let mode = Mode::of(&loaded.config);
+    if !dry {
+        call.gateway.request(Request::Reload);
+    }
+    let changes: Vec<_> = plan
+        .changes
+        .iter()
+        .map(|(path, effect)| json!({"path": path, "effect": effect.about()}))
+        .collect();
+    Ok(Reply::Value(json!({
+        "dryRun": dry,
+        "mode": mode.as_str(),
+        "action": plan.decide(mode).as_str(),
+        "changes": changes,
     })))
 }
 
