@@ -5,6 +5,7 @@
 
 mod agent;
 mod agents;
+mod approvals;
 mod channels;
 mod channels_view;
 mod config;

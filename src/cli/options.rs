@@ -7,8 +7,9 @@ use super::context::Context;
 use super::failure::Failure;
 use super::parse::Args;
 use super::{
-    agent, agents, channels, config, cron, dashboard, devices, gateway_call, gateway_run,
-    gateway_status, gateway_usage, health, logs, models, nodes, sessions, status, system,
+    agent, agents, approvals, channels, config, cron, dashboard, devices, gateway_call,
+    gateway_run, gateway_status, gateway_usage, health, logs, models, nodes, sessions, status,
+    system,
 };
 
 /// Ends well.
@@ -328,6 +329,12 @@ pub static COMMANDS: &[&Command] = &[
     &nodes::RENAME,
     &nodes::run::INVOKE,
     &nodes::run::RUN,
+    &approvals::APPROVALS,
+    &approvals::GET,
+    &approvals::SET,
+    &approvals::ALLOWLIST,
+    &approvals::ALLOW,
+    &approvals::DISALLOW,
     &system::SYSTEM,
     &system::EVENT,
     &system::HEARTBEAT,
