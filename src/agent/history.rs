@@ -18,7 +18,7 @@ const BYTES_PER_TOKEN: u64 = 3;
 /// Tokens of an image.
 const IMAGE_TOKENS: u64 = 1500;
 /// Bytes of a transcript that are read for each token of the context window.
-const READ_PER_TOKEN: u64 = 16;
+const READ_PER_TOKEN: u64 = 6;
 /// What stands for a result that was never stored.
 const NO_RESULT: &str = "[no result: the run was interrupted]";
 

@@ -19,9 +19,10 @@ use crate::protocol::frame::clip;
 use crate::sys::id;
 
 /// Largest event of the stream in bytes.
-const MAX_EVENT: usize = 4 * 1024 * 1024;
-/// Largest reply in bytes: text, reasoning and arguments of tool calls together.
-const MAX_REPLY: usize = 4 * 1024 * 1024;
+const MAX_EVENT: usize = 1024 * 1024;
+/// Largest reply in bytes: text, reasoning and arguments of tool calls together. Each piece of it is told
+/// with all of the text before, so this bounds that too.
+const MAX_REPLY: usize = 1024 * 1024;
 /// Most tool calls in one reply.
 const MAX_CALLS: usize = 64;
 /// Largest error body that is read, in bytes.

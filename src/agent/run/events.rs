@@ -47,6 +47,7 @@ pub struct Emitter {
 #[derive(Default)]
 struct State {
     seq: u64,
+    began: bool,
     /// The current message so far, escaped for a JSON string.
     text: String,
     /// What is held back because it may become [`SILENT`]; `None` once it cannot.
@@ -90,16 +91,23 @@ impl Emitter {
 
     pub fn lifecycle_start(&self, started_at: u64) {
         let data = json!({"phase": "start", "startedAt": started_at});
-        self.agent(&mut self.lock(), "lifecycle", &data.to_string(), None);
+        let mut state = self.lock();
+        state.began = true;
+        self.agent(&mut state, "lifecycle", &data.to_string(), None);
     }
 
+    /// The end of a run that was stopped before it began is told to nobody.
     pub fn lifecycle_end(&self, started_at: u64, ended_at: u64, aborted: bool) {
+        let mut state = self.lock();
+        if !state.began {
+            return;
+        }
         let mut data = json!({"phase": "end", "endedAt": ended_at});
         if aborted {
             data["startedAt"] = json!(started_at);
             data["aborted"] = json!(true);
         }
-        self.agent(&mut self.lock(), "lifecycle", &data.to_string(), None);
+        self.agent(&mut state, "lifecycle", &data.to_string(), None);
     }
 
     pub fn lifecycle_error(&self, error: &str, ended_at: u64) {

@@ -5,10 +5,14 @@
 //! started when there is work and end when there is none.
 
 mod aging;
+mod end;
 mod events;
 mod lanes;
 mod recover;
+mod request;
+mod retry;
 pub mod session;
+mod stop;
 mod turn;
 
 use std::collections::HashMap;
@@ -17,23 +21,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::cancel::{Cancel, Reason};
+use super::cancel::Cancel;
+use super::provider::Part;
 use super::provider::http::{Deadlines, Http};
-use super::provider::{Part, Thinking, Usage};
 use super::tools;
 use crate::config::{self, Config, Locations};
-use crate::protocol::{ErrorCode, RpcError};
+use crate::protocol::RpcError;
 use crate::state::run_queue::{RunQueue, Ticket};
 use crate::state::system_events::SystemEvents;
 use crate::state::{Paths, sessions};
-use crate::sys::{clock, id, sync};
+use crate::sys::{clock, sync};
 
 use aging::{Aging, Bounds};
 pub use events::{Emitter, Output, command_final};
 use lanes::{Lanes, POOLS};
+pub use request::{Accepted, Callbacks, Forget, Lane, RunRequest, RunResult, Source, refusal};
 use session::Session;
 use turn::Begun;
 
@@ -58,8 +62,6 @@ const FINISHED: Bounds = Bounds {
 };
 /// Stack of a run's thread in bytes.
 const STACK: usize = 1024 * 1024;
-/// How long a drain waits for runs that it stopped.
-const STOP_TIME: Duration = Duration::from_secs(5);
 
 /// What runs need of the rest of the gateway.
 pub struct Deps {
@@ -72,44 +74,6 @@ pub struct Deps {
     pub events: Sink,
 }
 
-/// Who asks for a run; decides how its message is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// The method `agent`.
-    Agent,
-    /// The method `chat.send`.
-    Chat,
-    /// The gateway itself: cron, heartbeat, hooks.
-    System,
-}
-
-impl Source {
-    /// Whether the time is put before the message.
-    fn is_stamped(self) -> bool {
-        self != Source::System
-    }
-}
-
-/// Which bound on the number of runs at once counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Lane {
-    #[default]
-    Main,
-    /// Isolated cron jobs.
-    Cron,
-}
-
-impl Lane {
-    fn pool(self) -> usize {
-        match self {
-            Lane::Main => 0,
-            Lane::Cron => 1,
-        }
-    }
-}
-
 /// How many runs of each pool may go on at once.
 fn limits(config: &Config) -> [usize; POOLS] {
     let limit = |path: &str, default: u64| config.u64(path, default).clamp(1, MOST_CONCURRENT);
@@ -117,176 +81,6 @@ fn limits(config: &Config) -> [usize; POOLS] {
         limit("agents.defaults.maxConcurrent", MAX_CONCURRENT) as usize,
         limit("cron.maxConcurrentRuns", MAX_CRON) as usize,
     ]
-}
-
-/// A run that is asked for. Everything in it is stored when the run has to wait.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RunRequest {
-    pub run_id: String,
-    pub agent: String,
-    /// Canonical.
-    pub session_key: Option<String>,
-    /// The key as the caller wrote it.
-    pub sent_key: Option<String>,
-    /// The transcript of a run without a session key.
-    pub session_id: Option<String>,
-    pub message: String,
-    pub images: Vec<Part>,
-    /// Added to the system prompt of this run.
-    pub extra_system: Option<String>,
-    /// `None`: as configured; 0: no limit.
-    pub timeout_ms: Option<u64>,
-    pub thinking: Option<Thinking>,
-    /// `provider/model` or an alias, instead of the session's own.
-    pub model: Option<String>,
-    /// Where the message came from: `webchat`, a channel's id.
-    pub channel: Option<String>,
-    pub source: Source,
-    #[serde(default)]
-    pub lane: Lane,
-    /// Whether the owner speaks; if not, tools that are the owner's are not offered.
-    pub owner: bool,
-    /// No events: nobody is to see that it goes on.
-    pub quiet: bool,
-    /// When it was accepted, in ms.
-    pub accepted_at: u64,
-    /// The connection that gets the tool events.
-    #[serde(skip)]
-    pub watcher: Option<u64>,
-}
-
-impl RunRequest {
-    /// A run of `agent` in no session yet.
-    pub fn new(agent: impl Into<String>, message: impl Into<String>, source: Source) -> RunRequest {
-        RunRequest {
-            run_id: id::uuid(),
-            agent: agent.into(),
-            session_key: None,
-            sent_key: None,
-            session_id: None,
-            message: message.into(),
-            images: Vec::new(),
-            extra_system: None,
-            timeout_ms: None,
-            thinking: None,
-            model: None,
-            channel: None,
-            source,
-            lane: Lane::Main,
-            owner: true,
-            quiet: false,
-            accepted_at: clock::now_ms(),
-            watcher: None,
-        }
-    }
-
-    /// What runs are queued by: the session.
-    fn queue_key(&self) -> String {
-        match (&self.session_key, &self.session_id) {
-            (Some(key), _) => key.clone(),
-            (None, Some(id)) => format!("transcript:{}:{id}", self.agent),
-            (None, None) => format!("run:{}", self.run_id),
-        }
-    }
-
-    /// Bytes that it keeps in memory while it waits.
-    fn size(&self) -> usize {
-        let parts = self.images.iter().map(|p| match p {
-            Part::Text(t) => t.len(),
-            Part::Image { data, .. } => data.len(),
-        });
-        self.message.len() + parts.sum::<usize>() + size_of::<RunRequest>()
-    }
-}
-
-/// A run was accepted: what the user said is on disk.
-#[derive(Clone, Debug)]
-pub struct Accepted {
-    pub run_id: String,
-    pub accepted_at: u64,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct RunResult {
-    pub run_id: String,
-    pub session_id: String,
-    /// What answered; empty when it did not come to that.
-    pub provider: String,
-    pub model: String,
-    /// Of all calls of the model.
-    pub usage: Usage,
-    /// In ms.
-    pub started_at: u64,
-    pub ended_at: u64,
-    /// The reply, one text a message; empty for silence. After a model error, its text.
-    pub texts: Vec<String>,
-    pub aborted: Option<Reason>,
-    /// The model could not be made to answer.
-    pub error: Option<String>,
-    /// The run could not be done at all.
-    pub refused: Option<String>,
-    /// `result.meta` of the method `agent`.
-    pub meta: Value,
-}
-
-impl RunResult {
-    /// All that was said.
-    pub fn text(&self) -> String {
-        self.texts.join("\n\n")
-    }
-
-    /// The last answer of the method `agent`.
-    pub fn answer(&self) -> Result<Value, RpcError> {
-        if let Some(why) = &self.refused {
-            return Err(refusal(&self.run_id, why));
-        }
-        let texts = self.texts.iter();
-        let payloads: Vec<Value> = texts
-            .map(|t| json!({"text": t, "mediaUrl": null}))
-            .collect();
-        Ok(json!({
-            "runId": self.run_id,
-            "status": "ok",
-            "summary": "completed",
-            "result": {"payloads": payloads, "meta": self.meta},
-        }))
-    }
-}
-
-/// A call that failed as a whole, as the wire shows it.
-pub fn refusal(run_id: &str, why: &str) -> RpcError {
-    let text = format!("Error: {why}");
-    RpcError::new(ErrorCode::Unavailable, text.clone())
-        .with_payload(json!({"runId": run_id, "status": "error", "summary": text}))
-}
-
-/// What is called as a run goes on; each once.
-pub struct Callbacks {
-    /// After what the user said is on disk, before any event.
-    pub on_accepted: Box<dyn FnOnce(&Accepted) + Send>,
-    /// The outcome is known; the last event is not sent yet. For whoever is asked about the run then.
-    pub on_outcome: Box<dyn FnOnce(&RunResult) + Send>,
-    /// After the last event.
-    pub on_done: Box<dyn FnOnce(RunResult) + Send>,
-    /// The reply is complete and the session still taken: true when the run is to leave no trace in it.
-    /// A run that can be forgotten is not kept for the next start either.
-    pub forget: Option<Forget>,
-}
-
-/// Decides by the text of a reply whether its run is forgotten.
-pub type Forget = Box<dyn FnOnce(&str) -> bool + Send>;
-
-impl Default for Callbacks {
-    fn default() -> Self {
-        Callbacks {
-            on_accepted: Box::new(|_| {}),
-            on_outcome: Box::new(|_| {}),
-            on_done: Box::new(|_| {}),
-            forget: None,
-        }
-    }
 }
 
 /// A run that was accepted and has not ended.
@@ -558,9 +352,9 @@ impl Runs {
             let work = || turn::work(&self, &run, &request, begun);
             let ended = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
                 bug();
-                turn::Ended::in_a_bug(&run)
+                end::Ended::in_a_bug(&run)
             });
-            let tell = || turn::tell(&self, &run, &request, ended, callbacks);
+            let tell = || end::tell(&self, &run, &request, ended, callbacks);
             if catch_unwind(AssertUnwindSafe(tell)).is_err() {
                 bug();
             }
@@ -613,36 +407,6 @@ impl Runs {
         }
     }
 
-    /// Stops the runs of the session `key` (as it was sent, or canonical), or only `run_id`; the ids of
-    /// those that were stopped.
-    pub fn abort(
-        &self,
-        key: &str,
-        canonical: &str,
-        run_id: Option<&str>,
-        reason: Reason,
-    ) -> Vec<String> {
-        let mut stopped: Vec<Arc<Run>> = {
-            let inner = self.lock();
-            let all = inner.runs.values();
-            all.filter(|r| run_id.is_none_or(|id| *r.id == *id))
-                .filter(|r| r.belongs_to(key, canonical))
-                .cloned()
-                .collect()
-        };
-        stopped.sort_by_key(|r| r.accepted_at);
-        stopped.retain(|run| self.stop(run, reason));
-        stopped.iter().map(|r| r.id.to_string()).collect()
-    }
-
-    /// Stops `run`; false when it was over already.
-    fn stop(&self, run: &Run, reason: Reason) -> bool {
-        // First the event: what the model says from here on is told to nobody.
-        let told = run.emitter.abort(reason);
-        run.cancel.cancel(reason);
-        told
-    }
-
     /// The run `run_id`, as long as it has not ended.
     pub fn find(&self, run_id: &str) -> Option<Arc<Run>> {
         self.lock().runs.get(run_id).cloned()
@@ -658,41 +422,9 @@ impl Runs {
         self.lock().lanes.waiting(session_key)
     }
 
-    /// Stops what runs in the session and waits until all of it has ended, at most `limit`. False when
-    /// something still runs then.
-    pub fn end_session(&self, session_key: &str, limit: Duration) -> bool {
-        self.abort(session_key, session_key, None, Reason::Reset);
-        self.wait_until(limit, |inner| !inner.lanes.is_busy(session_key))
-    }
-
     /// Runs that were accepted and have not ended.
     pub fn active(&self) -> usize {
         self.lock().runs.len()
-    }
-
-    /// Takes no more runs and waits for those that go on, at most `limit`; what is left then is stopped.
-    /// False when something had to be stopped. What has not begun stays stored for the next start.
-    pub fn drain(&self, limit: Duration) -> bool {
-        let waiting = {
-            let mut inner = self.lock();
-            inner.closing = true;
-            let waiting = inner.lanes.close();
-            for job in &waiting {
-                inner.runs.remove(&job.run.id);
-            }
-            waiting
-        };
-        drop(waiting);
-        self.ended.notify_all();
-        let idle = self.wait_until(limit, |inner| inner.runs.is_empty());
-        if !idle {
-            let left: Vec<Arc<Run>> = self.lock().runs.values().cloned().collect();
-            for run in left {
-                self.stop(&run, Reason::Shutdown);
-            }
-            self.wait_until(STOP_TIME, |inner| inner.runs.is_empty());
-        }
-        idle
     }
 
     fn wait_until(&self, limit: Duration, done: impl Fn(&Inner) -> bool) -> bool {

@@ -5,12 +5,15 @@ use std::sync::mpsc::{self, Receiver};
 use serde_json::json;
 
 use super::*;
+use crate::agent::cancel::Reason;
 use crate::agent::testing::{self, Endpoint};
 use crate::config::{Config, Env};
+use crate::protocol::ErrorCode;
 use crate::protocol::Event;
 use crate::state::system_events::Note;
 use crate::state::transcript;
 use crate::sys::file;
+use crate::sys::id;
 use std::path::{Path, PathBuf};
 
 /// Only a failure takes this long.

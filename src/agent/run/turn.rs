@@ -1,40 +1,34 @@
-//! Doing a run: prompt, model, tools, until there is a reply; then its end.
+//! Doing a run: prompt, model, tools, until there is a reply.
 //!
-//! What the model says is stored before anybody is told that it is complete. A call of the model that
-//! fails before its first piece is made again a few times; what has begun to be told is never repeated.
+//! What the model says is stored before anybody is told that it is complete; see `end` for the telling,
+//! `retry` for calls that fail.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::end::{Ended, Outcome};
+use super::retry::Broken;
 use super::session::{Session, Spent, usage_value};
-use super::{Callbacks, Forget, RUN_TIMEOUT, Run, RunRequest, RunResult, Runs, Source, content};
+use super::{Forget, RUN_TIMEOUT, Run, RunRequest, Runs, content};
 use crate::agent::cancel::Reason;
 use crate::agent::model::{Api, Model};
 use crate::agent::prompt::{self, Prompt};
 use crate::agent::provider::echo::Echo;
 use crate::agent::provider::openai::OpenAi;
-use crate::agent::provider::{
-    Completion, Delta, Message, Provider, ProviderError, Request, ToolCall, Usage,
-};
+use crate::agent::provider::{Completion, Message, Provider, ProviderError, Request, ToolCall};
 use crate::agent::{history, models, tools};
 use crate::config::{Config, agents};
 use crate::protocol::RpcError;
 use crate::state::run_queue::Ticket;
 use crate::state::sessions::Entry;
 use crate::state::transcript::Line;
-use crate::sys::{clock, id};
+use crate::sys::clock;
 
 /// Calls of the model in one run.
 const MAX_CALLS: u32 = 64;
-/// Times that one call is made again.
-const MAX_RETRIES: u32 = 3;
-/// Times that calls are made again in one run.
-const MAX_RETRIES_IN_RUN: u32 = 6;
-/// An endpoint that wants to be left alone for longer is not waited for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(20);
 
 /// Does the run to its end. What it did is stored; nobody is told yet.
 pub(super) fn work(runs: &Arc<Runs>, run: &Run, request: &RunRequest, begun: Begun) -> Ended {
@@ -79,43 +73,6 @@ pub(super) fn work(runs: &Arc<Runs>, run: &Run, request: &RunRequest, begun: Beg
     Ended { result, outcome }
 }
 
-/// Tells everybody how the run has ended, in the order of the wire.
-pub(super) fn tell(
-    runs: &Runs,
-    run: &Run,
-    request: &RunRequest,
-    ended: Ended,
-    callbacks: Callbacks,
-) {
-    let Ended { result, outcome } = ended;
-    match &outcome {
-        Outcome::Done => {
-            (run.emitter).lifecycle_end(result.started_at, result.ended_at, false);
-        }
-        Outcome::Aborted(_) => {
-            (run.emitter).lifecycle_end(result.started_at, result.ended_at, true);
-        }
-        Outcome::Failed(why) | Outcome::Refused(why) => {
-            run.emitter.lifecycle_error(why, result.ended_at);
-        }
-    }
-    let error = result.error.clone().or_else(|| result.refused.clone());
-    runs.note_end(run, error);
-    (callbacks.on_outcome)(&result);
-    match &outcome {
-        Outcome::Aborted(Reason::Timeout) if request.source == Source::Chat => {
-            run.emitter.abort(Reason::Timeout);
-        }
-        Outcome::Done | Outcome::Aborted(_) => {
-            (run.emitter).chat_final(result.texts.last().map(String::as_str));
-        }
-        Outcome::Failed(why) | Outcome::Refused(why) => {
-            run.emitter.chat_error(why);
-        }
-    }
-    (callbacks.on_done)(result);
-}
-
 /// What was prepared for a run when it was accepted.
 pub(super) struct Begun {
     /// Open when the session was free at once.
@@ -125,64 +82,19 @@ pub(super) struct Begun {
     pub forget: Option<Forget>,
 }
 
-/// A run that is over.
-pub(super) struct Ended {
-    result: RunResult,
-    outcome: Outcome,
-}
-
-impl Ended {
-    /// A run that ended in a bug of ours.
-    pub fn in_a_bug(run: &Run) -> Ended {
-        let why = "internal error; see the log".to_string();
-        Ended {
-            result: RunResult {
-                run_id: run.id.to_string(),
-                session_id: String::new(),
-                provider: String::new(),
-                model: String::new(),
-                usage: Usage::default(),
-                started_at: run.started_at.load(Ordering::Relaxed),
-                ended_at: clock::now_ms(),
-                texts: Vec::new(),
-                aborted: None,
-                error: None,
-                refused: Some(why.clone()),
-                meta: Value::Null,
-            },
-            outcome: Outcome::Refused(why),
-        }
-    }
-}
-
-/// How a run ended.
-enum Outcome {
-    Done,
-    Aborted(Reason),
-    /// The model could not be made to answer.
-    Failed(String),
-    /// The run could not be begun.
-    Refused(String),
-}
-
-/// A call of the model that gave no whole reply, and what it had said by then.
-struct Broken {
-    error: ProviderError,
-    partial: String,
-}
-
-struct Turn<'a> {
-    runs: &'a Arc<Runs>,
-    run: &'a Run,
+/// A run while it is done.
+pub(super) struct Turn<'a> {
+    pub(super) runs: &'a Arc<Runs>,
+    pub(super) run: &'a Run,
     request: &'a RunRequest,
     config: &'a Config,
-    started: Instant,
-    started_at: u64,
-    texts: Vec<String>,
-    spent: Spent,
-    retries: u32,
-    model: Option<Model>,
-    report: Value,
+    pub(super) started: Instant,
+    pub(super) started_at: u64,
+    pub(super) texts: Vec<String>,
+    pub(super) spent: Spent,
+    pub(super) retries: u32,
+    pub(super) model: Option<Model>,
+    pub(super) report: Value,
 }
 
 impl Turn<'_> {
@@ -298,56 +210,6 @@ impl Turn<'_> {
         Outcome::Failed(why)
     }
 
-    /// One reply of the model, with retries as long as nothing of it was told.
-    fn ask(
-        &mut self,
-        provider: &dyn Provider,
-        request: &Request<'_>,
-        shows: Shows,
-    ) -> Result<Completion, Broken> {
-        let emitter = &self.run.emitter;
-        let mut tries = 0;
-        loop {
-            emitter.begin_message();
-            let mut partial = String::new();
-            let mut began = false;
-            let result = provider.stream(
-                request,
-                &mut |delta| {
-                    began = true;
-                    match delta {
-                        Delta::Text(piece) => {
-                            partial.push_str(piece);
-                            emitter.text(piece);
-                        }
-                        Delta::Reasoning(piece) if shows.thinking => emitter.thinking(piece),
-                        Delta::Reasoning(_) => {}
-                    }
-                },
-                &self.run.cancel,
-            );
-            let error = match result {
-                Ok(reply) => return Ok(reply),
-                Err(error) => error,
-            };
-            let wait = backoff(self.runs.first_backoff, tries, error.retry_after());
-            let again = !began
-                && error.is_transient()
-                && tries < MAX_RETRIES
-                && self.retries < MAX_RETRIES_IN_RUN;
-            let Some(wait) = wait.filter(|_| again) else {
-                return Err(Broken { error, partial });
-            };
-            log::warn!(target: "agent", "run {}: {error}; trying again in {wait:?}", self.run.id);
-            tries += 1;
-            self.retries += 1;
-            if let Some(reason) = self.run.cancel.sleep(wait) {
-                let error = ProviderError::Cancelled(reason);
-                return Err(Broken { error, partial });
-            }
-        }
-    }
-
     /// The model has not given a whole reply: what it said is stored, and why.
     fn give_up(&mut self, session: &Session, broken: Broken) -> Outcome {
         let Broken { error, partial } = broken;
@@ -442,71 +304,15 @@ impl Turn<'_> {
         }
         outcome
     }
-
-    fn result(&mut self, session_id: String, outcome: &Outcome) -> RunResult {
-        let (mut error, mut refused, mut aborted) = (None, None, None);
-        match outcome {
-            Outcome::Done => {}
-            Outcome::Aborted(reason) => aborted = Some(*reason),
-            Outcome::Failed(why) => {
-                error = Some(why.clone());
-                self.texts = vec![why.clone()];
-            }
-            Outcome::Refused(why) => refused = Some(why.clone()),
-        }
-        let meta = self.meta(&session_id, aborted.is_some());
-        let model = self.model.take();
-        let (provider, model) = model.map(|m| (m.provider, m.id)).unwrap_or_default();
-        RunResult {
-            run_id: self.run.id.to_string(),
-            session_id,
-            provider,
-            model,
-            usage: self.spent.all,
-            started_at: self.started_at,
-            ended_at: clock::now_ms(),
-            texts: std::mem::take(&mut self.texts),
-            aborted,
-            error,
-            refused,
-            meta,
-        }
-    }
-
-    fn meta(&mut self, session_id: &str, aborted: bool) -> Value {
-        let mut agent = Map::new();
-        agent.insert("sessionId".into(), json!(session_id));
-        if let Some(model) = &self.model {
-            agent.insert("provider".into(), json!(model.provider));
-            agent.insert("model".into(), json!(model.id));
-        }
-        let (all, last) = (&self.spent.all, &self.spent.last);
-        if self.spent.calls > 0 {
-            let usage = json!({"input": all.input, "output": all.output, "total": all.total});
-            agent.insert("usage".into(), usage);
-            agent.insert("promptTokens".into(), json!(last.prompt()));
-        }
-        let last = json!({
-            "input": last.input, "output": last.output,
-            "cacheRead": last.cache_read, "cacheWrite": last.cache_write, "total": last.total,
-        });
-        agent.insert("lastCallUsage".into(), last);
-        json!({
-            "durationMs": self.started.elapsed().as_millis() as u64,
-            "agentMeta": agent,
-            "aborted": aborted,
-            "systemPromptReport": self.report.take(),
-        })
-    }
 }
 
 /// What of a run its session wants to see.
 #[derive(Clone, Copy)]
-struct Shows {
+pub(super) struct Shows {
     /// The model's reasoning.
-    thinking: bool,
+    pub thinking: bool,
     /// What tools gave.
-    results: bool,
+    pub results: bool,
 }
 
 impl Shows {
@@ -529,18 +335,6 @@ fn time_limit(config: &Config, request: &RunRequest) -> Option<Duration> {
         Some(0) => None,
         Some(ms) => Some(Duration::from_millis(ms)),
         None => Some(Duration::from_secs(configured)),
-    }
-}
-
-/// The wait before another try, doubled with each and up to half as long again at random; `None` when the
-/// endpoint asks for too much.
-fn backoff(first: Duration, tries: u32, asked: Option<Duration>) -> Option<Duration> {
-    let own = first * 2u32.pow(tries);
-    let own = own + own / 2 * u32::from(id::random::<1>()[0]) / 255;
-    match asked {
-        Some(asked) if asked > MAX_RETRY_AFTER => None,
-        Some(asked) => Some(asked.max(own)),
-        None => Some(own),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, agents};
 
 /// The profiles, and what is in them. `full` has no limit and is not listed.
 const PROFILES: &[(&str, &[&str])] = &[
@@ -93,7 +93,7 @@ impl Policy {
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .find(|a| a["id"].as_str() == Some(agent))
+            .find(|a| a["id"].as_str().map(agents::normalise).as_deref() == Some(agent))
             .map(|a| &a["tools"]);
         let mut rules = Vec::new();
         for tools in [config.get("tools"), own].into_iter().flatten() {
@@ -246,7 +246,7 @@ mod tests {
     fn an_agent_and_a_provider_can_only_narrow() {
         let config = "{
             tools: {deny: ['exec'], byProvider: {weak: {deny: ['read']}}},
-            agents: {list: [{id: 'ops', tools: {allow: ['exec', 'read'], byProvider: {p: {allow: ['read']}}}}]},
+            agents: {list: [{id: 'Ops', tools: {allow: ['exec', 'read'], byProvider: {p: {allow: ['read']}}}}]},
         }";
         assert!(allows(config, "main", "p", "read"));
         assert!(!allows(config, "main", "weak", "read"));
