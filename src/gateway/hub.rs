@@ -64,6 +64,15 @@ impl Hub {
         client.send(event, payload);
     }
 
+    /// Sends `event` to the connections of these numbers, without a sequence number.
+    pub fn send_to_numbers(&self, numbers: &[u64], event: Event, payload: &str) {
+        let head: Arc<str> = frame::event_head(event, payload, None).into();
+        let clients = self.lock();
+        for c in numbers.iter().filter_map(|n| clients.get(n)) {
+            c.outbox.push_targeted(&head);
+        }
+    }
+
     /// Counters of the snapshots.
     pub fn state_version(&self) -> StateVersion {
         StateVersion {

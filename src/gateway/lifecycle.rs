@@ -117,7 +117,10 @@ impl Gateway {
         } else {
             STOP_DRAIN
         };
-        self.end_work(drain);
+        // What has not begun by then is stored and goes on at the next start.
+        if !self.runs.drain(drain) {
+            log::warn!(target: "gateway", "work still running after {}s was stopped", drain.as_secs());
+        }
         let (reason, expected) = match restarting {
             true => ("gateway restarting", Some(RESTART_EXPECTED_MS)),
             false => ("gateway stopping", None),
@@ -137,9 +140,6 @@ impl Gateway {
         self.clock.stop();
         self.connections.abandon_all();
     }
-
-    /// Lets running work end within `time`, then aborts it; what is left is stored for the next start.
-    fn end_work(&self, _time: Duration) {}
 }
 
 /// Starts the thread that turns signals into requests.

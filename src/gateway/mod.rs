@@ -1,5 +1,6 @@
 //! The running process: listener, connections, hub, authentication, presence, health, clock, reload, end.
 
+pub mod answers;
 pub mod auth;
 mod bind;
 pub mod client;
@@ -21,6 +22,7 @@ pub mod outbox;
 pub mod peer;
 pub mod presence;
 mod reload;
+mod runs;
 pub mod schedule;
 mod start;
 mod upkeep;
@@ -79,8 +81,12 @@ pub struct Gateway {
     pub usage: state::usage::Cache,
     /// The onboarding that is under way.
     pub onboarding: onboarding::Onboarding,
-    /// What a model may call.
-    pub tools: agent::tools::Registry,
+    /// Agent runs.
+    pub runs: Arc<agent::Runs>,
+    /// Answers for calls that are repeated.
+    pub answers: Arc<answers::Answers>,
+    /// Texts that wait for the next prompt of a session.
+    pub notes: Arc<state::system_events::SystemEvents>,
     pub connections: Registry,
     pub control_plane: ControlPlane,
     pub ws_log: WsLogger,

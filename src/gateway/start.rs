@@ -16,10 +16,13 @@ use super::listener::Listeners;
 use super::options::{AuthFlag, Bind, RunOptions};
 use super::presence::Presence;
 use super::reload::Reloader;
+use super::runs::Wire;
 use super::ws_log::WsLogger;
 use super::{Gateway, Limits, nodes};
 use crate::VERSION;
 use crate::config::{self, Config, Issue, Locations};
+use crate::state::sentinel::{self, Sentinel};
+use crate::state::system_events::{Note, SystemEvents};
 use crate::state::{self, Paths, credential, exit_reason};
 use crate::sys::lock::{FileLock, LockError};
 use crate::sys::log::Settings;
@@ -235,6 +238,9 @@ impl Running {
         // What a crash left in journals.
         sessions.settle();
         let store = Arc::new(config::Store::new(config.clone()));
+        let notes = Arc::new(SystemEvents::open(paths.system_events()));
+        let wire = Wire::default();
+        let runs = wire.runs(&store, locations, paths, &sessions, &notes);
         let host = os::host_name();
         let shown_ip =
             net::lan_address().map_or_else(|| "127.0.0.1".to_string(), |ip| ip.to_string());
@@ -254,7 +260,9 @@ impl Running {
             exec_approvals: state::approvals::Store::new(paths.exec_approvals()),
             usage: Default::default(),
             onboarding: Default::default(),
-            tools: Default::default(),
+            runs,
+            answers: Default::default(),
+            notes,
             clock,
             connections: Default::default(),
             control_plane: Default::default(),
@@ -270,6 +278,7 @@ impl Running {
             refresh_due: AtomicBool::new(false),
             restart: Mutex::default(),
         });
+        wire.connect(&gateway);
         gateway.restarted_at(restarted);
         gateway.hub.presence_changed();
         let failed = |e: std::io::Error| StartError::Failed(format!("out of threads: {e}"));
@@ -278,6 +287,11 @@ impl Running {
         let reloader = Reloader::start(&gateway, options.clone());
         let (ws, port) = (bound.urls("ws"), bound.port);
         let Bound { sockets, .. } = bound;
+        report_restart(&gateway);
+        let (torn, resumed) = gateway.runs.recover();
+        if torn + resumed > 0 {
+            log::warn!(target: "gateway", "{torn} run(s) were cut off by the last end; {resumed} waiting run(s) go on");
+        }
         let listeners = Listeners::start(sockets, &gateway).map_err(failed)?;
         announce(&config, &ws, options, port);
         Ok(Running {
@@ -313,6 +327,23 @@ impl Running {
             }
         }
         (end, self.gateway.config.current())
+    }
+}
+
+/// Tells the session that asked for a restart that it is over.
+fn report_restart(gateway: &Gateway) {
+    let Some(report) = Sentinel::read(&gateway.paths) else {
+        return;
+    };
+    let config = gateway.config.current();
+    let main = state::session_key::main_key(&config::agents::default_id(&config));
+    let key = report.session_key().unwrap_or(&main);
+    match gateway
+        .notes
+        .push(key, Note::new("gateway restart", report.summary()))
+    {
+        Ok(_) => sentinel::clear(&gateway.paths),
+        Err(e) => log::warn!(target: "gateway", "the report of the restart waits: {e}"),
     }
 }
 

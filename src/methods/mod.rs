@@ -6,6 +6,7 @@
 pub mod agents;
 pub mod approvals;
 pub mod channels;
+pub mod chat;
 pub mod config;
 pub mod devices;
 pub mod health;
@@ -14,6 +15,7 @@ pub mod logs;
 pub mod misc;
 pub mod models;
 pub mod nodes;
+pub mod run;
 pub mod sessions;
 pub mod skills;
 pub mod system;
@@ -41,6 +43,7 @@ pub const FAMILIES: &[&[Method]] = &[
     logs::METHODS,
     channels::METHODS,
     approvals::METHODS,
+    config::METHODS,
     models::METHODS,
     identity::METHODS,
     sessions::METHODS,
@@ -54,6 +57,8 @@ pub const FAMILIES: &[&[Method]] = &[
     wizard::METHODS,
     misc::METHODS,
     system::METHODS,
+    run::METHODS,
+    chat::METHODS,
 ];
 
 /// Who may call a method.

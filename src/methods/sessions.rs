@@ -1,6 +1,7 @@
 //! Sessions: listing, previews, settings, starting anew, forgetting, shortening.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -346,8 +347,23 @@ fn patch(call: &Call<'_>) -> Result<Reply, RpcError> {
     })))
 }
 
+/// How long a run may take to end before its session is taken away.
+const END_RUNS: Duration = Duration::from_secs(15);
+
+/// Stops what runs in the session, so that nothing is written into the new one.
+fn end_runs(call: &Call<'_>, key: &str) -> Result<(), RpcError> {
+    match call.gateway.runs.end_session(key, END_RUNS) {
+        true => Ok(()),
+        false => Err(
+            RpcError::unavailable(format!("session {key} is still running; try again"))
+                .retry_after(1000),
+        ),
+    }
+}
+
 fn reset(call: &Call<'_>) -> Result<Reply, RpcError> {
     let key = key_of(call)?;
+    end_runs(call, &key)?;
     let ended = call.gateway.sessions.reset(&key)?;
     Ok(Reply::Value(
         json!({"ok": true, "key": key, "entry": ended.new.map(Entry::into_map)}),
@@ -363,6 +379,7 @@ fn delete(call: &Call<'_>) -> Result<Reply, RpcError> {
             "Cannot delete the main session ({key})."
         )));
     }
+    end_runs(call, &key)?;
     let archive = call.bool("deleteTranscript").unwrap_or(true);
     let ended = call.gateway.sessions.delete(&key, archive)?;
     Ok(Reply::Value(json!({

@@ -30,7 +30,7 @@ const PROFILES: &[(&str, &str)] = &[
 
 fn catalog(call: &Call<'_>) -> Result<Reply, RpcError> {
     let agent = existing_agent(call)?;
-    let mut tools = call.gateway.tools.summaries();
+    let mut tools = call.gateway.runs.deps().tools.summaries();
     let place = |name: &str| policy::group_of(name).map_or((usize::MAX, "other"), |g| g);
     tools.sort_by_key(|(name, _)| place(name).0);
     let mut groups: Vec<Value> = Vec::new();
