@@ -113,13 +113,17 @@ pub fn exists(config: &Config, id: &str) -> bool {
 
 /// A setting of one agent: `agents.list[].<steps>`, else `agents.defaults.<steps>`.
 pub fn setting<'c>(config: &'c Config, id: &str, steps: &[&str]) -> Option<&'c Value> {
-    let own = entry(config, id).and_then(|e| dig(e, steps));
-    own.or_else(|| {
+    own_setting(config, id, steps).or_else(|| {
         config
             .get_in(&["agents", "defaults"])
             .and_then(Value::as_object)
             .and_then(|d| dig(d, steps))
     })
+}
+
+/// A setting of one agent, `agents.list[].<steps>`, without what holds for all.
+pub fn own_setting<'c>(config: &'c Config, id: &str, steps: &[&str]) -> Option<&'c Value> {
+    dig(entry(config, id)?, steps)
 }
 
 fn dig<'v>(map: &'v Map<String, Value>, steps: &[&str]) -> Option<&'v Value> {

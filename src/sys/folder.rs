@@ -67,7 +67,7 @@ impl Folder {
             let mut file = os::open_at(&self.0, &temp, flags, FILE_MODE)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            os::rename_at(&self.0, &temp, &target)?;
+            os::rename_at(&self.0, &temp, &self.0, &target)?;
             self.0.sync_all()?;
             Ok(Entry::of(&file.metadata()?))
         })();

@@ -148,11 +148,18 @@ pub fn open_at(dir: &File, name: &CStr, flags: i32, mode: u32) -> io::Result<Fil
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-/// Renames the file `from` of the open folder `dir` to `to` in the same folder.
-pub fn rename_at(dir: &File, from: &CStr, to: &CStr) -> io::Result<()> {
-    let fd = dir.as_raw_fd();
-    // SAFETY: the descriptor is open as long as `dir` is borrowed, the names end with a NUL.
-    check(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) })
+/// Renames `from` of the open folder `dir` to `to` of the open folder `other`, over what is there.
+pub fn rename_at(dir: &File, from: &CStr, other: &File, to: &CStr) -> io::Result<()> {
+    let (dir, other) = (dir.as_raw_fd(), other.as_raw_fd());
+    // SAFETY: the descriptors are open as long as the files are borrowed, the names end with a NUL.
+    check(unsafe { libc::renameat(dir, from.as_ptr(), other, to.as_ptr()) })
+}
+
+/// Makes the folder `name` in the open folder `dir`.
+pub fn make_dir_at(dir: &File, name: &CStr, mode: u32) -> io::Result<()> {
+    let mode = libc::mode_t::try_from(mode).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as `dir` is borrowed, the name ends with a NUL.
+    check(unsafe { libc::mkdirat(dir.as_raw_fd(), name.as_ptr(), mode) })
 }
 
 /// Removes the file `name` of the open folder `dir`.

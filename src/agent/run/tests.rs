@@ -842,11 +842,24 @@ impl tools::Tool for Owners {
 fn hk_02_what_is_the_owners_is_not_offered_to_others() {
     let mut registry = tools::Registry::new();
     registry.add(Arc::new(Owners));
-    let config = Config::from_text("{}");
-    let names = |owner| -> Vec<&str> {
-        let set = registry.allowed(&config, "main", "stub", owner);
-        set.specs().iter().map(|s| s.name).collect()
+    let (config, model, cancel) = (
+        Config::from_text("{}"),
+        crate::agent::model::Model::echo(),
+        super::super::Cancel::new(None),
+    );
+    let offered = |owner| {
+        let set = registry.allowed(&tools::Context {
+            config: &config,
+            agent: "main",
+            session_key: None,
+            workspace: std::path::Path::new("/nonexistent"),
+            model: &model,
+            cancel: &cancel,
+            owner,
+        });
+        let names: Vec<&str> = set.specs().iter().map(|s| s.name).collect();
+        (names.contains(&"read"), names.contains(&"gateway"))
     };
-    assert_eq!(names(true), ["read", "gateway"]);
-    assert_eq!(names(false), ["read"]);
+    assert_eq!(offered(true), (true, true));
+    assert_eq!(offered(false), (true, false));
 }

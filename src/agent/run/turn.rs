@@ -120,9 +120,16 @@ impl Turn<'_> {
         };
         let workspace = agents::workspace(self.config, &deps.locations, agent);
         let thinking = session.thinking(self.config, self.request);
-        let tools = deps
-            .tools
-            .allowed(self.config, agent, &model.provider, self.request.owner);
+        let context = tools::Context {
+            config: self.config,
+            agent,
+            session_key: session.key.as_deref(),
+            workspace: &workspace,
+            model: &model,
+            cancel: &self.run.cancel,
+            owner: self.request.owner,
+        };
+        let tools = deps.tools.allowed(&context);
         let specs = tools.specs();
         let schema: usize = specs.iter().map(|s| s.parameters.to_string().len()).sum();
         let Prompt {
@@ -154,13 +161,6 @@ impl Turn<'_> {
             }
             Ok(messages) => messages,
             Err(e) => return Outcome::Refused(format!("the session cannot be read: {e}")),
-        };
-        let context = tools::Context {
-            agent,
-            session_key: session.key.as_deref(),
-            workspace: &workspace,
-            model: &model,
-            cancel: &self.run.cancel,
         };
         let shows = Shows::of(self.config, session.entry.as_ref());
         for _ in 0..MAX_CALLS {

@@ -3,8 +3,14 @@
 //! One file a tool. What a tool may touch is its own business to check; whether it may be called at
 //! all is `policy`'s.
 
+mod edit;
+mod files;
+mod patch;
 pub mod policy;
 mod read;
+#[cfg(test)]
+mod testing;
+mod write;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +40,11 @@ pub trait Tool: Send + Sync {
         false
     }
 
+    /// Whether this run can use it at all, whatever the policy says.
+    fn available(&self, _context: &Context<'_>) -> bool {
+        true
+    }
+
     /// What a call is about, for people who watch: `from TOOLS.md`.
     fn meta(&self, arguments: &Map<String, Value>) -> Option<String>;
 
@@ -46,13 +57,20 @@ pub trait Tool: Send + Sync {
 }
 
 /// What a tool gets to know of the run.
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
+    /// The snapshot that the run was started with.
+    pub config: &'a Config,
     pub agent: &'a str,
+    /// Canonical.
     pub session_key: Option<&'a str>,
     pub workspace: &'a Path,
     pub model: &'a Model,
     /// Stops the run; whatever blocks has to listen to it.
     pub cancel: &'a Cancel,
+    /// The owner is behind the run. False where text of others began it (a hook, cron, a stranger): what
+    /// changes the gateway itself is out of its reach then.
+    pub owner: bool,
 }
 
 /// What a call gave.
@@ -72,17 +90,54 @@ impl Output {
             is_error: false,
         }
     }
+
+    /// `value` for the model as indented text, and for clients as it is.
+    pub fn json(value: Value) -> Output {
+        Output {
+            content: vec![Part::Text(format!("{value:#}"))],
+            details: Some(value),
+            is_error: false,
+        }
+    }
+
+    pub fn with_details(mut self, details: Value) -> Output {
+        self.details = Some(details);
+        self
+    }
 }
 
 /// Why a call failed, in words for the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolError(pub String);
+pub struct ToolError {
+    /// The arguments are to blame; otherwise something went wrong with good ones.
+    pub is_input: bool,
+    pub text: String,
+}
 
 impl ToolError {
     pub fn new(text: impl Into<String>) -> ToolError {
-        ToolError(text.into())
+        ToolError {
+            is_input: false,
+            text: text.into(),
+        }
+    }
+
+    /// An error of the arguments.
+    pub fn input(text: impl Into<String>) -> ToolError {
+        ToolError {
+            is_input: true,
+            text: text.into(),
+        }
     }
 }
+
+impl std::fmt::Display for ToolError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for ToolError {}
 
 /// All tools that this gateway has.
 #[derive(Clone)]
@@ -91,7 +146,12 @@ pub struct Registry(Vec<Arc<dyn Tool>>);
 impl Registry {
     /// The built-in tools.
     pub fn new() -> Registry {
-        Registry(vec![Arc::new(read::Read)])
+        Registry(vec![
+            Arc::new(read::Read),
+            Arc::new(write::Write),
+            Arc::new(edit::Edit),
+            Arc::new(patch::ApplyPatch),
+        ])
     }
 
     /// Adds a tool that needs something of the gateway. It takes the place of one with the same name.
@@ -109,14 +169,14 @@ impl Registry {
             .collect()
     }
 
-    /// The tools that `agent` may use with models of `provider`; `owner`: the owner speaks.
-    pub fn allowed(&self, config: &Config, agent: &str, provider: &str, owner: bool) -> Set {
-        let policy = policy::Policy::of(config, agent, provider);
-        let tools = self.0.iter().filter(|t| policy.allows(t.spec().name));
-        Set(tools
-            .filter(|t| owner || !t.owner_only())
-            .cloned()
-            .collect())
+    /// The tools that the run may use.
+    pub fn allowed(&self, context: &Context<'_>) -> Set {
+        let policy = policy::Policy::of(context.config, context.agent, &context.model.provider);
+        let tools = self.0.iter();
+        let tools = tools
+            .filter(|t| context.owner || !t.owner_only())
+            .filter(|t| policy.allows(t.spec().name) && t.available(context));
+        Set(tools.cloned().collect())
     }
 }
 
@@ -178,11 +238,10 @@ impl Set {
 
 /// An error as the model sees it.
 fn failed(tool: &str, error: &ToolError) -> Output {
-    let details = json!({"status": "error", "tool": tool, "error": error.0});
+    let details = json!({"status": "error", "tool": tool, "error": error.text});
     Output {
-        content: vec![Part::Text(details.to_string())],
-        details: Some(details),
         is_error: true,
+        ..Output::json(details)
     }
 }
 
@@ -201,7 +260,9 @@ fn count_of(arguments: &Map<String, Value>, name: &str) -> Result<Option<usize>,
     };
     match number {
         Some(n) if n >= 1.0 && n <= f64::from(u32::MAX) => Ok(Some(n as usize)),
-        _ => Err(ToolError(format!("{name} has to be a number from 1 on"))),
+        _ => Err(ToolError::input(format!(
+            "{name} has to be a number from 1 on"
+        ))),
     }
 }
 
@@ -220,16 +281,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_is_told_to_the_model() {
-        let config = Config::from_text("{}");
-        let set = Registry::new().allowed(&config, "main", "stub", true);
-        let (model, cancel) = (Model::echo(), Cancel::new(None));
-        let context = Context {
-            agent: "main",
-            session_key: None,
-            workspace: Path::new("/nonexistent"),
-            model: &model,
-            cancel: &cancel,
-        };
+        let bench = testing::Bench::new("{}");
+        let context = bench.context();
+        let set = Registry::new().allowed(&context);
         let unknown = set.run(&call("frob", None), &context);
         assert!(unknown.is_error);
         assert_eq!(unknown.details.unwrap()["error"], "Tool frob not found");

@@ -88,13 +88,7 @@ struct Rules {
 impl Policy {
     /// The policy of `agent` with models of `provider`.
     pub fn of(config: &Config, agent: &str, provider: &str) -> Policy {
-        let own = config
-            .get_in(&["agents", "list"])
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .find(|a| a["id"].as_str().map(agents::normalise).as_deref() == Some(agent))
-            .map(|a| &a["tools"]);
+        let own = agents::own_setting(config, agent, &["tools"]);
         let mut rules = Vec::new();
         for tools in [config.get("tools"), own].into_iter().flatten() {
             rules.push(Rules::of(tools));
@@ -139,7 +133,11 @@ impl Rules {
 
     fn allow(&self, name: &str) -> bool {
         let listed = |list: &[String]| list.iter().any(|entry| covers(entry, name));
-        !listed(&self.deny) && self.allow.as_deref().is_none_or(listed)
+        let allowed = |list: &[String]| {
+            // Whoever may execute may change files in any case.
+            listed(list) || name == "apply_patch" && list.iter().any(|entry| covers(entry, "exec"))
+        };
+        !listed(&self.deny) && self.allow.as_deref().is_none_or(allowed)
     }
 }
 

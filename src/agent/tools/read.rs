@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
-use std::path::Path;
 
 use data_encoding::BASE64;
 use serde_json::{Map, Value, json};
 
-use super::{Context, Output, Tool, ToolError, count_of, text_of};
+use super::files::{self, Access, path_of};
+use super::{Context, Output, Tool, ToolError, count_of};
 use crate::agent::provider::{Part, ToolSpec};
-use crate::sys::confine::Root;
 
 /// Lines that one call gives at most.
 const MAX_LINES: usize = 2000;
@@ -72,16 +71,16 @@ impl Tool for Read {
         let asked = path_of(arguments)?;
         let from = count_of(arguments, "offset")?.unwrap_or(1);
         let limit = count_of(arguments, "limit")?.unwrap_or(MAX_LINES);
-        let (file, size) = open(context.workspace, asked)
-            .map_err(|e| ToolError(format!("cannot read {asked}: {e}")))?;
-        let failed = |e: io::Error| ToolError(format!("cannot read {asked}: {e}"));
+        let (file, size) = open(context, asked)
+            .map_err(|e| ToolError::new(format!("cannot read {asked}: {e}")))?;
+        let failed = |e: io::Error| ToolError::new(format!("cannot read {asked}: {e}"));
         let mut file = BufReader::new(file.take(MAX_SCAN));
         let start = file.fill_buf().map_err(failed)?;
         if let Some(mime) = image_type(&start[..start.len().min(SNIFF)]) {
             if size > MAX_IMAGE {
                 let text =
                     format!("{asked} is an image of {size} bytes; at most {MAX_IMAGE} are read");
-                return Err(ToolError(text));
+                return Err(ToolError::new(text));
             }
             return image(file, mime, context).map_err(failed);
         }
@@ -89,14 +88,10 @@ impl Tool for Read {
     }
 }
 
-fn path_of(arguments: &Map<String, Value>) -> Result<&str, ToolError> {
-    text_of(arguments, &["path", "file_path"]).ok_or_else(|| ToolError::new("path is missing"))
-}
-
-fn open(workspace: &Path, asked: &str) -> io::Result<(File, u64)> {
-    let root = Root::open(workspace)?;
-    let path = root.relative(asked)?;
-    let (file, metadata) = root.open_file(&path)?;
+fn open(context: &Context<'_>, asked: &str) -> io::Result<(File, u64)> {
+    let confined = files::workspace_only(context);
+    let place = files::place(context, asked, Access::Read, confined)?;
+    let (file, metadata) = place.root.open_file(&place.path)?;
     Ok((file, metadata.len()))
 }
 
@@ -214,103 +209,54 @@ fn image_type(start: &[u8]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{Bench, path};
     use super::*;
-    use crate::agent::cancel::Cancel;
-    use crate::agent::model::Model;
-    use crate::sys::{file, id};
-    use std::path::PathBuf;
-
-    struct Fixture {
-        path: PathBuf,
-        model: Model,
-        cancel: Cancel,
-    }
-
-    impl Fixture {
-        fn new() -> Fixture {
-            let path = std::env::temp_dir().join(format!("openclaw-read-{}", id::uuid()));
-            file::make_private_dir(&path.join("ws")).unwrap();
-            std::fs::write(path.join("secret"), "secret").unwrap();
-            Fixture {
-                path,
-                model: Model::echo(),
-                cancel: Cancel::new(None),
-            }
-        }
-
-        fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
-            std::fs::write(self.path.join("ws").join(name), bytes).unwrap();
-        }
-
-        fn read(&self, arguments: Value) -> Result<Vec<Part>, String> {
-            let workspace = self.path.join("ws");
-            let context = Context {
-                agent: "main",
-                session_key: None,
-                workspace: &workspace,
-                model: &self.model,
-                cancel: &self.cancel,
-            };
-            let output = Read.run(arguments.as_object().unwrap(), &context);
-            output.map(|o| o.content).map_err(|e| e.0)
-        }
-
-        fn text(&self, arguments: Value) -> String {
-            match self.read(arguments).unwrap().as_slice() {
-                [Part::Text(text)] => text.clone(),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    impl Drop for Fixture {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 
     #[test]
     fn lines_come_with_the_way_to_the_next_ones() {
-        let f = Fixture::new();
-        f.write("a", "one\ntwo\nthree\nfour");
-        assert_eq!(f.text(json!({"path": "a"})), "one\ntwo\nthree\nfour");
+        let f = Bench::new("{}");
+        f.put("a", "one\ntwo\nthree\nfour");
+        assert_eq!(f.text(&Read, json!({"path": "a"})), "one\ntwo\nthree\nfour");
         assert_eq!(
-            f.text(json!({"file_path": "a", "offset": 2, "limit": "2"})),
+            f.text(&Read, json!({"file_path": "a", "offset": 2, "limit": "2"})),
             "two\nthree\n\n[lines 2-3 of 4; go on with offset=4]"
         );
-        assert_eq!(f.text(json!({"path": "a", "offset": 4})), "four");
+        assert_eq!(f.text(&Read, json!({"path": "a", "offset": 4})), "four");
         assert_eq!(
-            f.text(json!({"path": "a", "offset": 9})),
+            f.text(&Read, json!({"path": "a", "offset": 9})),
             "[there is no line 9: the file has 4]"
         );
-        f.write("empty", "");
-        assert_eq!(f.text(json!({"path": "empty"})), "");
+        f.put("empty", "");
+        assert_eq!(f.text(&Read, json!({"path": "empty"})), "");
     }
 
     #[test]
     fn the_output_is_bounded_by_lines_and_bytes() {
-        let f = Fixture::new();
-        f.write("lines", "x\n".repeat(5000));
-        let text = f.text(json!({"path": "lines", "limit": 4000}));
+        let f = Bench::new("{}");
+        f.put("lines", "x\n".repeat(5000));
+        let text = f.text(&Read, json!({"path": "lines", "limit": 4000}));
         assert!(
             text.ends_with("[lines 1-2000 of 5000; go on with offset=2001]"),
             "{text}"
         );
-        f.write("long", "é".repeat(200_000));
-        let text = f.text(json!({"path": "long"}));
+        f.put("long", "é".repeat(200_000));
+        let text = f.text(&Read, json!({"path": "long"}));
         assert!(text.len() < MAX_BYTES + 100 && text.ends_with("[line cut]"));
-        f.write("wide", format!("{}\n", "y".repeat(1000)).repeat(100));
-        let text = f.text(json!({"path": "wide"}));
+        f.put("wide", format!("{}\n", "y".repeat(1000)).repeat(100));
+        let text = f.text(&Read, json!({"path": "wide"}));
         assert!(text.len() < MAX_BYTES + 100 && text.contains("of 100; go on with offset=52]"));
     }
 
     #[test]
     fn images_are_pictures_to_those_who_see() {
-        let mut f = Fixture::new();
-        f.write("p.png", b"\x89PNG\r\n\x1a\nrest");
-        assert!(f.text(json!({"path": "p.png"})).contains("cannot see"));
+        let mut f = Bench::new("{}");
+        f.put("p.png", b"\x89PNG\r\n\x1a\nrest");
+        assert!(
+            f.text(&Read, json!({"path": "p.png"}))
+                .contains("cannot see")
+        );
         f.model.images = true;
-        let parts = f.read(json!({"path": "p.png"})).unwrap();
+        let parts = f.run(&Read, path("p.png")).unwrap().content;
         let want = Part::Image {
             mime: "image/png".into(),
             data: BASE64.encode(b"\x89PNG\r\n\x1a\nrest"),
@@ -318,29 +264,20 @@ mod tests {
         assert_eq!(parts[1], want);
     }
 
+    /// FP-04, FP-06
     #[test]
     fn nothing_outside_of_the_workspace_is_read() {
-        let f = Fixture::new();
-        let workspace = f.path.join("ws");
-        std::os::unix::fs::symlink(f.path.join("secret"), workspace.join("link")).unwrap();
-        let secret = f.path.join("secret");
-        for path in [
-            "../secret",
-            "link",
-            secret.to_str().unwrap(),
-            "~/x",
-            "nope",
-            "",
-        ] {
-            let error = f.read(json!({"path": path})).unwrap_err();
-            assert!(!error.contains(": secret"), "{error}");
+        let f = Bench::new("{}");
+        for way in f.ways_out() {
+            let error = f.error(&Read, path(&way));
+            assert!(
+                error.starts_with("cannot read") && !error.ends_with("secret"),
+                "{error}"
+            );
         }
-        f.write("in", "inside");
-        let absolute = workspace.join("in");
-        assert_eq!(
-            f.text(json!({"path": absolute.to_str().unwrap()})),
-            "inside"
-        );
+        f.error(&Read, path(""));
+        let inside = f.put("in", "inside");
+        assert_eq!(f.text(&Read, path(inside.to_str().unwrap())), "inside");
     }
 
     #[test]
