@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::config::write;
 use crate::state::workspace;
 use crate::sys::lock::FileLock;
 use crate::sys::{clock, file};
@@ -37,10 +38,8 @@ pub fn ensure(ctx: &Context) -> Result<Made, Failure> {
     let config = match at.config_path.exists() {
         true => None,
         false => {
-            let parent = at.config_path.parent().unwrap_or(Path::new("."));
-            file::make_private_dir(parent)
-                .and_then(|()| file::write_atomic(&at.config_path, config_text(&dir).as_bytes()))
-                .map_err(|e| failed(&at.config_path, e))?;
+            write::write(at, None, &config_text(&dir), "cli dev profile")
+                .map_err(|e| Failure::new(format!("Error: {e}")))?;
             Some(at.config_path.clone())
         }
     };
@@ -64,10 +63,9 @@ fn config_text(workspace: &Path) -> String {
     "defaults": {{
       "workspace": {dir},
       "skipBootstrap": true,
-      // Repeats what it is told, without network. A real model, for instance on this machine:
-      //   openclaw --dev config set models.providers.local '{{"baseUrl": "http://127.0.0.1:11434/v1", "api":
-      //     "openai-completions", "apiKey": "none", "models": [{{"id": "llama3.2", "name": "Llama"}}]}}'
-      //   openclaw --dev models set local/llama3.2
+      // Repeats what it is told, without network. A real model, on this machine or elsewhere:
+      //   openclaw --dev models set ollama/llama3.2
+      //   openclaw --dev models set openai/gpt-5-mini   (and OPENAI_API_KEY in .env beside this file)
       "model": {{ "primary": "builtin/echo" }}
     }},
     "list": [

@@ -31,6 +31,7 @@ pub mod parse;
 mod ports;
 pub mod rpc;
 mod sessions;
+mod setup;
 mod status;
 mod system;
 pub mod term;

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::failure::Failure;
 use super::human;
-use super::options::{Command, EXIT_FAILED, EXIT_OK, Group, JSON, Need, Opt, flag, val};
+use super::options::{Command, EXIT_FAILED, EXIT_OK, Group, JSON, Need, Opt, arg, flag, val};
 use super::parse::Args;
 use super::term::{self, Tone, clean};
 use crate::agent::models::{self, ModelInfo};
-use crate::config::Config;
 use crate::config::agents::{self, ModelRef};
+use crate::config::{Config, edit, write};
 
 const PLAIN: &[Opt] = &[flag("plain", "bare values, one a line")];
 
@@ -59,6 +59,13 @@ pub static STATUS: Command = Command {
         Group::Agents,
         "show the default model, its fallbacks, and what is missing for them",
     )
+};
+
+pub static SET: Command = Command {
+    args: &[arg("model", "provider/model, or an alias")],
+    need: Need::Valid,
+    run: Some(set),
+    ..Command::new("models set", Group::Agents, "choose the default model")
 };
 
 /// One model with what it is used for.
@@ -302,6 +309,36 @@ fn status(ctx: &Context, args: &Args) -> Result<u8, Failure> {
     Ok(code)
 }
 
+fn set(ctx: &Context, args: &Args) -> Result<u8, Failure> {
+    let config = ctx.config();
+    let word = args.word(0).unwrap_or_default().trim();
+    if word.is_empty() {
+        return Err(Failure::new("Error: model required"));
+    }
+    let model = agents::resolve(&config, word);
+    let done = write::update(&ctx.locations, "cli models set", |config| {
+        let mut patch = json!({"agents": {"defaults": {"model": {"primary": model.to_string()}}}});
+        let listed = config.get_in(&["agents", "defaults", "models"]);
+        let listed = listed.and_then(Value::as_object).filter(|m| !m.is_empty());
+        // Where there is a list of models that may be used, the default belongs to it.
+        if listed.is_some_and(|m| !m.contains_key(&model.to_string())) {
+            patch["agents"]["defaults"]["models"] = json!({model.to_string(): {}});
+        }
+        edit::merge_patch(config, &patch)
+    });
+    let done = done.map_err(|e| Failure::new(format!("Error: {e}")))?;
+    for notice in &done.notices {
+        term::warn(&clean(notice));
+    }
+    term::say(&format!("Updated {}", ctx.locations.shown(config.path())));
+    term::say(&clean(&format!("Default model: {model}")));
+    let agent = agents::default_id(&done.config);
+    if let Err(why) = models::resolve(&done.config, &ctx.paths(), &agent, &model) {
+        term::warn(&clean(&format!("Not usable yet: {why}")));
+    }
+    Ok(EXIT_OK)
+}
+
 /// Aliases of `agents.defaults.models`: alias to model.
 fn aliases(config: &Config) -> Value {
     let models = config.get_in(&["agents", "defaults", "models"]);
@@ -325,6 +362,28 @@ mod tests {
         agents: {defaults: {model: {primary: 'stub/one', fallbacks: ['groq/x']}, models: {'stub/one': {alias: 'S'}}}},
         models: {providers: {stub: {baseUrl: 'http://127.0.0.1:9/v1', apiKey: 'sk-secret', models: [
             {id: 'one', name: 'One', contextWindow: 128000, input: ['text', 'image']}]}}}}";
+
+    #[test]
+    fn the_default_model_is_set_and_nothing_else_touched() {
+        let dir = Folder::new();
+        dir.write("openclaw.json", &format!("// mine\n{CONFIG}"));
+        let ctx = Context::of(dir.locations(&[]));
+        let words = ["models", "set", "groq/new"].map(Into::into);
+        let Ok((_, crate::cli::parse::Parsed::Run(_, args))) = crate::cli::parse::parse(words)
+        else {
+            panic!();
+        };
+        set(&ctx, &args).unwrap();
+        let config = ctx.again().config();
+        assert_eq!(
+            config.str("agents.defaults.model.primary"),
+            Some("groq/new")
+        );
+        assert_eq!(agents::fallbacks(&config, "main").len(), 1);
+        let models = config.get_in(&["agents", "defaults", "models"]).unwrap();
+        assert!(models["groq/new"].is_object() && models["stub/one"]["alias"] == "S");
+        assert!(config.raw().unwrap().contains("// mine"));
+    }
 
     #[test]
     fn models_in_use_come_first_with_what_they_are_for() {

@@ -8,8 +8,8 @@ use super::failure::Failure;
 use super::parse::Args;
 use super::{
     agent, agents, approvals, channels, config, cron, dashboard, devices, gateway_call,
-    gateway_run, gateway_status, gateway_usage, health, logs, models, nodes, sessions, status,
-    system,
+    gateway_run, gateway_status, gateway_usage, health, logs, models, nodes, sessions, setup,
+    status, system,
 };
 
 /// Ends well.
@@ -290,10 +290,12 @@ pub static COMMANDS: &[&Command] = &[
     &models::MODELS,
     &models::LIST,
     &models::STATUS,
+    &models::SET,
     &sessions::SESSIONS,
     &channels::CHANNELS,
     &channels::STATUS,
     &channels::LIST,
+    &setup::SETUP,
     &config::CONFIG,
     &config::GET,
     &config::SET,
