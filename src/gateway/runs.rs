@@ -24,7 +24,7 @@ impl Wire {
         let wire = self.clone();
         Arc::new(move |output: Output| {
             if let Some(gateway) = wire.0.get().and_then(Weak::upgrade) {
-                send(&gateway, &output);
+                gateway.tell(&output);
             }
         })
     }
@@ -50,11 +50,14 @@ impl Wire {
     }
 }
 
-fn send(gateway: &Gateway, output: &Output) {
-    match &output.to {
-        None => gateway.hub.publish(output.event, &output.payload),
-        Some(numbers) => gateway
-            .hub
-            .send_to_numbers(numbers, output.event, &output.payload),
+impl Gateway {
+    /// Sends an event of a run to whom it concerns.
+    pub fn tell(&self, output: &Output) {
+        match &output.to {
+            None => self.hub.publish(output.event, &output.payload),
+            Some(numbers) => self
+                .hub
+                .send_to_numbers(numbers, output.event, &output.payload),
+        }
     }
 }

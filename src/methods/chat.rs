@@ -7,6 +7,7 @@ use super::sessions::canonical;
 use super::{Access, Call, Method, Reply};
 use crate::agent::attachments;
 use crate::agent::cancel::Reason;
+use crate::agent::commands::{self, Caller, Intercepted, Place};
 use crate::agent::provider::Thinking;
 use crate::agent::run::{Callbacks, RunRequest, Source};
 use crate::config;
@@ -102,6 +103,12 @@ fn send(call: &Call<'_>) -> Result<Reply, RpcError> {
         return Err(RpcError::invalid("message or attachment required"));
     }
     let (key, sent) = keys(call);
+    if commands::is_stop(message) {
+        let ids = gateway.runs.abort(&sent, &key, None, Reason::Stop);
+        return Ok(Reply::Value(
+            json!({"ok": true, "aborted": !ids.is_empty(), "runIds": ids}),
+        ));
+    }
     check_send_policy(call, &config, &key)?;
     let run_id = call.str("idempotencyKey").unwrap_or_default().to_string();
     let status = |status: &str| json!({"runId": run_id, "status": status});
@@ -112,6 +119,26 @@ fn send(call: &Call<'_>) -> Result<Reply, RpcError> {
         Begun::Done(answer) => return answer.map(Reply::Value),
     }
     let agent = session_key::agent_of(&key, &config::agents::default_id(&config));
+    let place = Place {
+        agent: agent.clone(),
+        key: key.clone(),
+        sent_key: sent.clone(),
+    };
+    let caller = Caller {
+        client_id: call.client.client_id(),
+        scopes: &call.client.scopes,
+    };
+    let taken = commands::intercept(&gateway.runs, &caller, &place, message);
+    let message = match taken.inspect_err(|_| gateway.answers.forget(Asked::Chat, &run_id))? {
+        Intercepted::No => message.to_string(),
+        Intercepted::Run(text) => text,
+        Intercepted::Reply(said) => {
+            call.responder().ok(&first);
+            gateway.tell(&said.tell(&gateway.runs, &run_id));
+            gateway.answers.end(Asked::Chat, &run_id, Ok(status("ok")));
+            return Ok(Reply::Later);
+        }
+    };
     let mut request = RunRequest::new(agent, message, Source::Chat);
     request.run_id = run_id.clone();
     request.session_key = Some(key);

@@ -8,6 +8,7 @@ use super::identity::agent_of;
 use super::sessions::canonical;
 use super::{Access, Call, Method, Reply, Responder};
 use crate::agent::attachments;
+use crate::agent::commands::{self, Caller, Place};
 use crate::agent::provider::Thinking;
 use crate::agent::run::{Callbacks, RunRequest, Source, refusal};
 use crate::config::{self, Config};
@@ -134,6 +135,8 @@ fn agent(call: &Call<'_>) -> Result<Reply, RpcError> {
         gateway.answers.end(Asked::Agent, &run_id, Err(error));
         return Ok(Reply::Later);
     };
+    let request = after_reset(call, request)
+        .inspect_err(|_| gateway.answers.forget(Asked::Agent, &run_id))?;
     let label = label_fields(call);
     if let (Some(key), false) = (&request.session_key, label.is_empty()) {
         gateway.sessions.update(key, |entry| entry.extend(label))?;
@@ -142,6 +145,27 @@ fn agent(call: &Call<'_>) -> Result<Reply, RpcError> {
         gateway.answers.forget(Asked::Agent, &run_id);
     })?;
     Ok(Reply::Later)
+}
+
+/// `/new` and `/reset` at the beginning of the message start the session anew first (SC-05: admins only).
+fn after_reset(call: &Call<'_>, mut request: RunRequest) -> Result<RunRequest, RpcError> {
+    if let Some(key) = &request.session_key {
+        let place = Place {
+            agent: request.agent.clone(),
+            key: key.clone(),
+            sent_key: request.sent_key.clone().unwrap_or_else(|| key.clone()),
+        };
+        let caller = Caller {
+            client_id: call.client.client_id(),
+            scopes: &call.client.scopes,
+        };
+        if let Some(text) =
+            commands::before_agent(&call.gateway.runs, &caller, &place, &request.message)?
+        {
+            request.message = text;
+        }
+    }
+    Ok(request)
 }
 
 fn start(
