@@ -73,7 +73,7 @@ pub static HEARTBEAT_DISABLE: Command = Command {
     ..Command::new(
         "system heartbeat disable",
         Group::Control,
-        "switch heartbeats off until the gateway starts again",
+        "switch heartbeats off, until they are enabled again",
     )
 };
 

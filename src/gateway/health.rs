@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Gateway;
 use crate::config::{self, Config};
+use crate::schedule::heartbeat::rules;
 use crate::sys::clock;
 
 /// Age from which a snapshot is built anew.
@@ -66,19 +67,17 @@ impl Health {
 
 /// An agent's heartbeat settings as `health` and `status` show them.
 pub fn heartbeat(config: &Config, agent: &str) -> Value {
-    let text = |key: &str| {
-        config::agents::setting(config, agent, &["heartbeat", key]).and_then(Value::as_str)
-    };
-    let every = text("every").unwrap_or("30m");
-    let max = config::agents::setting(config, agent, &["heartbeat", "ackMaxChars"])
-        .and_then(Value::as_u64);
+    let settings = rules::Settings::of(config, agent);
+    let enabled = rules::agents_with_heartbeat(config)
+        .iter()
+        .any(|a| a == agent);
     json!({
-        "enabled": agent == config::agents::default_id(config),
-        "every": every,
-        "everyMs": Value::Null,
-        "prompt": text("prompt").unwrap_or(""),
-        "target": text("target").unwrap_or("last"),
-        "ackMaxChars": max.unwrap_or(300),
+        "enabled": enabled,
+        "every": if enabled { settings.every.as_str() } else { "disabled" },
+        "everyMs": settings.every_ms.filter(|_| enabled),
+        "prompt": settings.prompt,
+        "target": settings.target,
+        "ackMaxChars": settings.ack_max_chars,
     })
 }
 
@@ -106,7 +105,7 @@ fn build(gateway: &Gateway, started: Instant) -> Value {
         "channels": {},
         "channelOrder": [],
         "channelLabels": {},
-        "heartbeatSeconds": 0,
+        "heartbeatSeconds": heartbeat(&config, &default_id)["everyMs"].as_u64().unwrap_or(0) / 1000,
         "defaultAgentId": default_id,
         "agents": agents,
         "sessions": default_sessions,

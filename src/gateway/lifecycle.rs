@@ -117,6 +117,7 @@ impl Gateway {
         } else {
             STOP_DRAIN
         };
+        self.schedule.stop(drain);
         // What has not begun by then is stored and goes on at the next start.
         if !self.runs.drain(drain) {
             log::warn!(target: "gateway", "work still running after {}s was stopped", drain.as_secs());

@@ -87,6 +87,8 @@ pub struct Gateway {
     pub answers: Arc<answers::Answers>,
     /// Texts that wait for the next prompt of a session.
     pub notes: Arc<state::system_events::SystemEvents>,
+    /// Jobs and heartbeats.
+    pub schedule: schedule::Schedule,
     pub connections: Registry,
     pub control_plane: ControlPlane,
     pub ws_log: WsLogger,

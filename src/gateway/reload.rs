@@ -122,6 +122,7 @@ impl Reload {
             }
         }
         let old = gateway.config.swap(config.clone());
+        gateway.schedule.refresh();
         *gateway
             .limits
             .write()

@@ -17,6 +17,7 @@ use super::options::{AuthFlag, Bind, RunOptions};
 use super::presence::Presence;
 use super::reload::Reloader;
 use super::runs::Wire;
+use super::schedule::{self, Schedule};
 use super::ws_log::WsLogger;
 use super::{Gateway, Limits, nodes};
 use crate::VERSION;
@@ -245,6 +246,15 @@ impl Running {
         let shown_ip =
             net::lan_address().map_or_else(|| "127.0.0.1".to_string(), |ip| ip.to_string());
         let clock = Clock::default();
+        let schedule = Schedule::new(schedule::Parts {
+            config: store.clone(),
+            locations: locations.clone(),
+            paths: paths.clone(),
+            sessions: sessions.clone(),
+            notes: notes.clone(),
+            runs: runs.clone(),
+            clock: clock.clone(),
+        });
         let gateway = Arc::new(Gateway {
             locations: locations.clone(),
             paths: paths.clone(),
@@ -263,6 +273,7 @@ impl Running {
             runs,
             answers: Default::default(),
             notes,
+            schedule,
             clock,
             connections: Default::default(),
             control_plane: Default::default(),
@@ -293,6 +304,7 @@ impl Running {
             log::warn!(target: "gateway", "{torn} run(s) were cut off by the last end; {resumed} waiting run(s) go on");
         }
         let listeners = Listeners::start(sockets, &gateway).map_err(failed)?;
+        gateway.schedule.start(&gateway);
         announce(&config, &ws, options, port);
         Ok(Running {
             gateway,

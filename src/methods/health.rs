@@ -76,10 +76,18 @@ fn status(call: &Call<'_>) -> Result<Reply, RpcError> {
     all.truncate(RECENT);
     let model = config::agents::model(&config, &default_id);
     let context = config::agents::context_tokens(&config, &model);
+    // What the main session has not been told yet.
+    let main = gateway.schedule.heartbeats.session(&default_id, None);
+    let waiting: Vec<String> = gateway
+        .notes
+        .peek(&main)
+        .into_iter()
+        .map(|n| n.text)
+        .collect();
     let mut answer = json!({
         "heartbeat": {"defaultAgentId": default_id, "agents": heartbeats},
         "channelSummary": [],
-        "queuedSystemEvents": [],
+        "queuedSystemEvents": waiting,
         "sessions": {
             "paths": if admin { json!(paths) } else { json!([]) },
             "count": total,

@@ -8,8 +8,10 @@ pub mod approvals;
 pub mod channels;
 pub mod chat;
 pub mod config;
+pub mod cron;
 pub mod devices;
 pub mod health;
+pub mod heartbeat;
 pub mod identity;
 pub mod logs;
 pub mod misc;
@@ -53,6 +55,8 @@ pub const FAMILIES: &[&[Method]] = &[
     tools::METHODS,
     skills::METHODS,
     voice::METHODS,
+    heartbeat::METHODS,
+    cron::METHODS,
     usage::METHODS,
     wizard::METHODS,
     misc::METHODS,
