@@ -225,12 +225,9 @@ impl Refusal {
             Refusal::RateLimited(_) => ("too many failed authentication attempts", "retry later"),
         };
         let code = format!("AUTH_{}", self.reason().to_uppercase());
-        let error = RpcError::invalid(format!("unauthorized: {what} ({hint})"))
-            .with_details(json!({"code": code, "authReason": self.reason()}));
-        match self {
-            Refusal::RateLimited(ms) => error.retry_after(ms),
-            _ => error,
-        }
+        // Clients of the reference expect no retryAfterMs here, not even from a lockout.
+        RpcError::invalid(format!("unauthorized: {what} ({hint})"))
+            .with_details(json!({"code": code, "authReason": self.reason()}))
     }
 }
 
