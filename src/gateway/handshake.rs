@@ -286,7 +286,7 @@ pub fn connect(
             scopes: &asked,
             info: &info,
             commands: &accepted.commands,
-            remote_ip: (!peer.local).then(|| peer.client.to_string()),
+            remote_ip: peer.shown_address(),
         };
         accepted.commands = pair(gateway, peer, &ask).map_err(refuse)?;
         accepted.issued = gateway

@@ -34,9 +34,6 @@ impl Peer {
         let from = socket.ip().to_canonical();
         let trusted = config.list("gateway.trustedProxies");
         let behind_trusted_proxy = is_trusted(from, &trusted);
-        let forwarded = headers
-            .iter()
-            .any(|(n, _)| FORWARDING.contains(&n.as_str()));
         let mut peer = Peer {
             socket,
             client: from,
@@ -48,7 +45,7 @@ impl Peer {
             peer.client = client;
         }
         // A forwarding header makes the connection remote, whoever sent it and whatever it claims (HS-02).
-        peer.local = from.is_loopback() && !forwarded && peer.host_is_loopback();
+        peer.local = from.is_loopback() && !peer.forwarded() && peer.host_is_loopback();
         peer
     }
 
@@ -85,6 +82,19 @@ impl Peer {
             .iter()
             .find(|(n, _)| n == "host")
             .map_or("", |(_, v)| v.trim())
+    }
+
+    /// The client's address as a person may be shown it; `None` for this machine, and where a header claims
+    /// that the connection was forwarded and nobody trusted says for whom.
+    pub fn shown_address(&self) -> Option<String> {
+        let known = self.behind_trusted_proxy || !self.forwarded();
+        (known && !self.local).then(|| self.client.to_string())
+    }
+
+    fn forwarded(&self) -> bool {
+        self.headers
+            .iter()
+            .any(|(n, _)| FORWARDING.contains(&n.as_str()))
     }
 
     fn host_is_loopback(&self) -> bool {
