@@ -94,6 +94,10 @@ start() {
     sed -e "s#127.0.0.1:4010#127.0.0.1:$stub_port#" -e "s#/tmp/openclaw-conformance/gateway.log#$work/out/$1.gateway.log#" \
         "$kit/fixtures/$2" >"$home/.openclaw/openclaw.json"
     chmod 600 "$home/.openclaw/openclaw.json"
+    # The recordings were made on a gateway whose log was longer than the 250000 bytes that logs.tail pages by.
+    for _ in $(seq 3000); do
+        echo '{"0":"{\"subsystem\":\"gateway\"}","1":"a line of an earlier run, to fill the log","time":"2026-01-01T00:00:00.000Z"}'
+    done >"$work/out/$1.gateway.log"
     port=$(free_port)
     env -i PATH="$PATH" HOME="$home" TMPDIR="$TMPDIR" OPENCLAW_NO_RESPAWN=1 \
         "$bin" gateway run --port "$port" >"$work/out/$1.console.log" 2>&1 &
