@@ -17,6 +17,7 @@ mod devices;
 pub mod failure;
 mod gateway_call;
 mod gateway_force;
+mod gateway_probe;
 mod gateway_run;
 mod gateway_status;
 mod gateway_usage;

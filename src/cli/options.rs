@@ -8,8 +8,8 @@ use super::failure::Failure;
 use super::parse::Args;
 use super::{
     agent, agents, approvals, channels, config, cron, dashboard, devices, gateway_call,
-    gateway_run, gateway_status, gateway_usage, health, logs, models, nodes, sessions, setup,
-    status, system,
+    gateway_probe, gateway_run, gateway_status, gateway_usage, health, logs, models, nodes,
+    sessions, setup, status, system,
 };
 
 /// Ends well.
@@ -277,6 +277,7 @@ pub static COMMANDS: &[&Command] = &[
     &gateway_run::GATEWAY,
     &gateway_run::GATEWAY_RUN,
     &gateway_status::STATUS,
+    &gateway_probe::PROBE,
     &gateway_call::CALL,
     &gateway_call::HEALTH,
     &gateway_usage::USAGE_COST,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -113,6 +113,18 @@ pub fn for_profile(text: &str, profile: Option<&str>) -> String {
         Some("dev") => text.replace("openclaw ", "openclaw --dev "),
         Some(name) => text.replace("openclaw ", &format!("openclaw --profile {name} ")),
     }
+}
+
+/// The gateway's own entry among those present: `{host, ip, version, platform}`, or `Null`.
+pub fn own_presence(hello: &Value) -> Value {
+    let present = hello["snapshot"]["presence"].as_array();
+    let own = present
+        .into_iter()
+        .flatten()
+        .find(|p| p["reason"] == "self");
+    own.map_or(Value::Null, |p| {
+        json!({"host": p["host"], "ip": p["ip"], "version": p["version"], "platform": p["platform"]})
+    })
 }
 
 /// The words for a command line or config that names no gateway.

@@ -228,18 +228,6 @@ fn look_around(ctx: &Context, config: &Config, found: &mut Found) -> Result<(), 
 }
 
 impl Found {
-    /// The gateway's own entry among those present.
-    fn own_presence(&self) -> Value {
-        let present = self.hello["snapshot"]["presence"].as_array();
-        let own = present
-            .into_iter()
-            .flatten()
-            .find(|p| p["reason"] == "self");
-        own.map_or(Value::Null, |p| {
-            json!({"host": p["host"], "ip": p["ip"], "version": p["version"], "platform": p["platform"]})
-        })
-    }
-
     fn is_remote(&self) -> bool {
         self.target
             .as_ref()
@@ -267,7 +255,7 @@ impl Found {
         v["gateway"] = json!({
             "mode": self.mode, "url": url, "urlSource": source,
             "misconfigured": self.target.is_none(), "reachable": self.error.is_none(),
-            "connectLatencyMs": self.connect_ms, "self": self.own_presence(), "error": self.error,
+            "connectLatencyMs": self.connect_ms, "self": rpc::own_presence(&self.hello), "error": self.error,
         });
         let service = json!({"label": "none", "installed": false, "loadedText": "not installed",
             "runtimeShort": null});

@@ -8,7 +8,7 @@ use crate::cli::channels_view::{ids, label};
 use crate::cli::context::Context;
 use crate::cli::human;
 use crate::cli::ports::Usage;
-use crate::cli::rpc::for_profile;
+use crate::cli::rpc::{for_profile, own_presence};
 use crate::cli::term::{Term, Tone, clean};
 use crate::client::Source;
 use crate::config::gateway_port;
@@ -155,7 +155,7 @@ fn gateway(found: &Found) -> String {
         }
     }
     parts.push(format!("auth {}", found.auth));
-    let own = found.own_presence();
+    let own = own_presence(&found.hello);
     if let Some(host) = own["host"].as_str() {
         let version = own["version"].as_str().unwrap_or("unknown");
         let ip = own["ip"].as_str().unwrap_or("?");
