@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::paths::plain_name;
+use crate::config::json5;
 use crate::sys::file::{self, Stamp};
 
 /// Bytes of `jobs.json` that are read.
@@ -116,7 +117,7 @@ impl CronStore {
         let value: Value = match serde_json::from_str(&text) {
             Ok(v) => v,
             // Written by hand: JSON5, as the reference takes it.
-            Err(_) => json5::from_str(&text).map_err(|e| broken(e.to_string()))?,
+            Err(_) => json5::value(&text).map_err(|e| broken(e.to_string()))?,
         };
         let Value::Object(mut rest) = value else {
             return Err(broken("not an object".into()));
