@@ -434,7 +434,7 @@ fn flush(out: &mut String, high: &mut Option<u16>) {
 }
 
 /// Whether `c` may stand in a bare name.
-pub(super) fn in_name(c: char, first: bool) -> bool {
+fn in_name(c: char, first: bool) -> bool {
     matches!(c, '$' | '_')
         || c.is_alphabetic()
         || (!first && (c.is_alphanumeric() || matches!(c, '\u{200c}' | '\u{200d}')))
