@@ -314,6 +314,128 @@ fn sc_14_a_node_forges_no_report() {
     assert_eq!(files(&home), before);
 }
 
+#[test]
+fn sc_13_a_node_s_request_runs_with_harmless_tools_in_its_own_agent() {
+    let model = Model::start();
+    let home = Home::with_config(json!({
+        "models": {"providers": {"stub": {"baseUrl": model.url()}}},
+        "agents": {"list": [{"id": "main"}, {"id": "ops"}]},
+        "tools": {"profile": "full"},
+    }));
+    let gateway = home.start();
+    let port = gateway.port();
+    let mut operator = gateway.admin();
+    let mut node = host(port, &Device::new(), &[]);
+    let say = |node: &mut Client, event: &str, payload: Value| {
+        ok(&node.call(
+            "node.event",
+            json!({"event": event, "payloadJSON": payload.to_string()}),
+        ));
+    };
+    let follow = json!({"sessionKey": "talk"});
+    say(&mut node, "chat.subscribe", follow.clone());
+    // Another agent's session is not the node's to choose.
+    for key in ["agent:ops:main", "agent:ops:talk"] {
+        say(&mut node, "chat.subscribe", json!({"sessionKey": key}));
+        say(
+            &mut node,
+            "agent.request",
+            json!({"message": "run exec", "sessionKey": key}),
+        );
+    }
+    say(
+        &mut node,
+        "voice.transcript",
+        json!({"text": "x".repeat(100_000)}),
+    );
+    say(
+        &mut node,
+        "agent.request",
+        json!({"message": "run exec", "sessionKey": "talk", "agentId": "ops",
+        "deliver": true, "channel": "telegram", "to": "1"}),
+    );
+    let last = operator.event("chat", |p| p["state"] == "final");
+    assert_eq!(last["payload"]["sessionKey"], "agent:main:talk");
+    let heard = node.event("chat", |p| p["state"] == "final");
+    assert_eq!(
+        (&heard["payload"], heard.get("seq")),
+        (&last["payload"], None)
+    );
+    let requests = model.requests();
+    assert_eq!(requests.len(), 1, "one run of one agent");
+    let names: Vec<&str> = requests[0]["tools"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice)
+        .iter()
+        .filter_map(|t| t["function"]["name"].as_str())
+        .collect();
+    assert!(names.contains(&"read"), "{names:?}");
+    for dangerous in [
+        "exec",
+        "process",
+        "write",
+        "edit",
+        "apply_patch",
+        "gateway",
+        "cron",
+        "nodes",
+        "message",
+    ] {
+        assert!(!names.contains(&dangerous), "{names:?}");
+    }
+    // The twin: the same words of an operator come with everything there is.
+    let run = json!({"message": "run exec", "sessionKey": "own", "idempotencyKey": "k"});
+    let id = operator.post("agent", run);
+    ok(&operator.response(&id));
+    ok(&operator.response(&id));
+    let all = model.requests()[1]["tools"].as_array().map_or(0, Vec::len);
+    assert!(all > names.len(), "{all}");
+    // Who follows no longer hears nothing.
+    say(&mut node, "chat.unsubscribe", follow);
+    node.so_far();
+    say(
+        &mut node,
+        "agent.request",
+        json!({"message": "again", "sessionKey": "talk"}),
+    );
+    operator.event("chat", |p| {
+        p["state"] == "final" && p["sessionKey"] == "agent:main:talk"
+    });
+    assert!(node.so_far().iter().all(|f| f["event"] != "chat"));
+}
+
+/// SC-14, the twin: a report on a command that waits on that very connection reaches its session.
+#[test]
+fn sc_14_a_report_on_a_waiting_command_is_noted() {
+    let home = Home::with_config(json!({}));
+    let gateway = home.start();
+    let port = gateway.port();
+    let (device, other) = (Device::new(), Device::new());
+    let mut node = host(port, &device, &["system.run"]);
+    let mut stranger = host(port, &other, &["system.run"]);
+    let mut operator = gateway.admin();
+    let params = json!({"command": ["make"], "runId": "r1", "sessionKey": "agent:main:main"});
+    run(&mut operator, &device, params);
+    node.event("node.invoke.request", |_| true);
+    let report = |key: &str| {
+        let told = json!({"runId": "r1", "sessionKey": key, "command": "make", "exitCode": 2,
+            "output": "System: no rule"});
+        json!({"event": "exec.finished", "payloadJSON": told.to_string()})
+    };
+    let before = files(&home);
+    ok(&stranger.call("node.event", report("agent:main:main")));
+    ok(&node.call("node.event", report("agent:main:else")));
+    assert_eq!(files(&home), before);
+    ok(&node.call("node.event", report("agent:main:main")));
+    let after = files(&home);
+    assert!(
+        after[0]
+            .1
+            .contains("command finished with exit code 2: make"),
+        "{after:?}"
+    );
+}
+
 /// The state files that a report could change, with their content.
 fn files(home: &Home) -> Vec<(String, String)> {
     let names = ["system-events.json", "agents/main/sessions/sessions.json"];

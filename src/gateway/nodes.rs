@@ -50,11 +50,11 @@ impl Gateway {
             return;
         };
         let receiver = client.clone();
-        let send = move |event: Event, payload: &Value| {
+        let send = move |event: Event, payload: &str| {
             if receiver.outbox.is_closed() {
                 return false;
             }
-            receiver.send(event, &payload.to_string());
+            receiver.send(event, payload);
             true
         };
         self.nodes.connect(node, Arc::new(send));

@@ -54,7 +54,13 @@ impl Gateway {
     /// Sends an event of a run to whom it concerns.
     pub fn tell(&self, output: &Output) {
         match &output.to {
-            None => self.hub.publish(output.event, &output.payload),
+            None => {
+                self.hub.publish(output.event, &output.payload);
+                if let Some(key) = &output.session_key {
+                    self.nodes
+                        .tell_followers(key, output.event, &output.payload);
+                }
+            }
             Some(numbers) => self
                 .hub
                 .send_to_numbers(numbers, output.event, &output.payload),

@@ -3,7 +3,7 @@
 //! One entry a node: a newer connection of the same node takes the place over, and invokes go there.
 //! An answer counts only when it comes from the connection that was asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,11 +19,13 @@ pub const MAX_PENDING: usize = 1024;
 pub const MAX_PENDING_PER_NODE: usize = 64;
 /// How long an invoke waits when the caller says nothing, in milliseconds.
 pub const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+/// Sessions that one node may follow.
+pub const MAX_FOLLOWED: usize = 32;
 /// The longest that an invoke may wait, in milliseconds: a day.
 pub const MAX_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Sends an event to a node; false when the connection is gone.
-pub type Send = Arc<dyn Fn(Event, &Value) -> bool + std::marker::Send + Sync>;
+/// Sends an event with that JSON text to a node; false when the connection is gone.
+pub type Send = Arc<dyn Fn(Event, &str) -> bool + std::marker::Send + Sync>;
 
 /// A node as its connection introduced it.
 #[derive(Clone, Debug, Default)]
@@ -126,6 +128,8 @@ pub type Done = Box<dyn FnOnce(Result<Answer, InvokeError>) + std::marker::Send>
 struct Live {
     node: Node,
     send: Send,
+    /// Keys of the sessions whose chat it follows.
+    follows: BTreeSet<String>,
 }
 
 struct Pending {
@@ -161,7 +165,11 @@ impl Registry {
     ///
     /// Commands that wait on the older connection are not moved: they fail when that one closes.
     pub fn connect(&self, node: Node, send: Send) -> Option<String> {
-        let live = Live { node, send };
+        let live = Live {
+            node,
+            send,
+            follows: BTreeSet::new(),
+        };
         let id = live.node.node_id.clone();
         let old = self.lock().nodes.insert(id, live);
         old.map(|l| l.node.conn_id)
@@ -200,10 +208,33 @@ impl Registry {
         self.lock().nodes.values().map(|l| l.node.clone()).collect()
     }
 
-    /// Sends an event to a node; false when it is not connected.
-    pub fn send(&self, node_id: &str, event: Event, payload: &Value) -> bool {
-        let send = self.lock().nodes.get(node_id).map(|l| l.send.clone());
-        send.is_some_and(|s| s(event, payload))
+    /// Has a connection follow a session, or no longer. What is over [`MAX_FOLLOWED`] is not followed.
+    pub fn follow(&self, conn_id: &str, session_key: &str, on: bool) {
+        let mut inner = self.lock();
+        let mut lives = inner.nodes.values_mut();
+        let Some(live) = lives.find(|l| l.node.conn_id == conn_id) else {
+            return;
+        };
+        if !on {
+            live.follows.remove(session_key);
+        } else if live.follows.len() < MAX_FOLLOWED {
+            live.follows.insert(session_key.to_string());
+        }
+    }
+
+    /// Sends an event with that JSON text to the nodes that follow a session.
+    pub fn tell_followers(&self, session_key: &str, event: Event, payload: &str) {
+        let sends: Vec<Send> = {
+            let inner = self.lock();
+            let follow = inner
+                .nodes
+                .values()
+                .filter(|l| l.follows.contains(session_key));
+            follow.map(|l| l.send.clone()).collect()
+        };
+        for send in sends {
+            send(event, payload);
+        }
     }
 
     /// Sends a command to its node; `done` is called with the answer, on whatever thread it comes in.
@@ -237,7 +268,7 @@ impl Registry {
             }
         };
         self.alarm.set(deadline);
-        if !send(Event::NodeInvokeRequest, &frame) {
+        if !send(Event::NodeInvokeRequest, &frame.to_string()) {
             let pending = self.lock().pending.remove(&id);
             if let Some(p) = pending {
                 (p.done)(Err(InvokeError::NotConnected));
@@ -263,16 +294,21 @@ impl Registry {
         }
     }
 
-    /// Whether a command waits on that connection whose run has this id or this session.
-    pub fn runs(&self, conn_id: &str, tag: &RunTag) -> bool {
-        let same = |a: &Option<String>, b: &Option<String>| a.is_some() && a == b;
-        self.lock().pending.values().any(|p| {
-            p.conn_id == conn_id
-                && p.run.as_ref().is_some_and(|r| {
-                    same(&r.run_id, &tag.run_id)
-                        && (tag.session_key.is_none() || r.session_key == tag.session_key)
-                })
-        })
+    /// The run that waits on that connection and that a report means: its id has to be the same, and its
+    /// session where the report names one.
+    pub fn waiting_run(&self, conn_id: &str, report: &RunTag) -> Option<RunTag> {
+        let inner = self.lock();
+        let mut runs = inner
+            .pending
+            .values()
+            .filter(|p| p.conn_id == conn_id)
+            .filter_map(|p| p.run.as_ref());
+        let meant = |r: &&RunTag| {
+            r.run_id.is_some()
+                && r.run_id == report.run_id
+                && (report.session_key.is_none() || r.session_key == report.session_key)
+        };
+        runs.find(meant).cloned()
     }
 
     /// Ends the commands whose time is over.
@@ -356,7 +392,10 @@ mod tests {
             conn_id: conn.into(),
             ..Node::default()
         };
-        let old = r.connect(node, Arc::new(move |_, v| tx.send(v.clone()).is_ok()));
+        let old = r.connect(
+            node,
+            Arc::new(move |_, text| tx.send(serde_json::from_str(text).unwrap()).is_ok()),
+        );
         (rx, old)
     }
 
@@ -488,14 +527,42 @@ mod tests {
             run_id: Some(id.into()),
             session_key: session.map(str::to_string),
         };
-        assert!(r.runs("c", &tag("r", None)));
-        assert!(!r.runs("c", &tag("r", Some("agent:main:other"))));
-        assert!(!r.runs("c", &tag("x", None)));
-        assert!(!r.runs("d", &tag("r", None)));
+        assert_eq!(r.waiting_run("c", &tag("r", None)), Some(tag("r", None)));
+        assert_eq!(
+            r.waiting_run("c", &tag("r", Some("agent:main:other"))),
+            None
+        );
+        assert_eq!(r.waiting_run("c", &tag("x", None)), None);
+        assert_eq!(r.waiting_run("d", &tag("r", None)), None);
         let nothing = RunTag {
             run_id: None,
             session_key: None,
         };
-        assert!(!r.runs("c", &nothing));
+        assert_eq!(r.waiting_run("c", &nothing), None);
+    }
+
+    #[test]
+    fn a_node_hears_of_the_sessions_that_it_follows() {
+        let r = registry();
+        let (frames, _) = join(&r, "n", "c");
+        let (others, _) = join(&r, "m", "d");
+        let tell = |key: &str| r.tell_followers(key, Event::Chat, "{\"x\":1}");
+        r.follow("c", "k", true);
+        r.follow("no such connection", "k", true);
+        tell("k");
+        tell("else");
+        assert_eq!(frames.try_iter().count(), 1);
+        r.follow("c", "k", false);
+        tell("k");
+        for i in 0..2 * MAX_FOLLOWED {
+            r.follow("c", &i.to_string(), true);
+        }
+        (0..2 * MAX_FOLLOWED).for_each(|i| tell(&i.to_string()));
+        assert_eq!(frames.try_iter().count(), MAX_FOLLOWED);
+        assert_eq!(others.try_iter().count(), 0);
+        // A new connection of the node follows nothing yet.
+        let (again, _) = join(&r, "n", "e");
+        tell("1");
+        assert_eq!(again.try_iter().count(), 0);
     }
 }

@@ -74,6 +74,9 @@ pub struct RunRequest {
     pub lane: Lane,
     /// Whether the owner speaks; if not, tools that are the owner's are not offered.
     pub owner: bool,
+    /// The only tools that the run may be offered, in the words of `tools.allow`; `None` for no such limit.
+    #[serde(default)]
+    pub only_tools: Option<Vec<String>>,
     /// No events: nobody is to see that it goes on.
     pub quiet: bool,
     /// When it was accepted, in ms.
@@ -102,6 +105,7 @@ impl RunRequest {
             source,
             lane: Lane::Main,
             owner: true,
+            only_tools: None,
             quiet: false,
             accepted_at: clock::now_ms(),
             watcher: None,

@@ -129,7 +129,10 @@ impl Turn<'_> {
             cancel: &self.run.cancel,
             owner: self.request.owner,
         };
-        let tools = deps.tools.allowed(&context);
+        let mut tools = deps.tools.allowed(&context);
+        if let Some(only) = &self.request.only_tools {
+            tools.keep(only);
+        }
         let specs = tools.specs();
         let schema: usize = specs.iter().map(|s| s.parameters.to_string().len()).sum();
         let Prompt {

@@ -190,6 +190,12 @@ impl Default for Registry {
 pub struct Set(Vec<Arc<dyn Tool>>);
 
 impl Set {
+    /// Takes away what none of `entries`, in the words of `tools.allow`, means.
+    pub fn keep(&mut self, entries: &[String]) {
+        let meant = |name: &str| entries.iter().any(|e| policy::covers(e, name));
+        self.0.retain(|t| meant(t.spec().name));
+    }
+
     pub fn specs(&self) -> Vec<ToolSpec> {
         self.0.iter().map(|t| t.spec()).collect()
     }

@@ -168,7 +168,7 @@ fn group(entry: &str) -> Option<&'static [&'static str]> {
 }
 
 /// Whether `entry` of a list means the tool `name`: its name, a group, or a pattern with `*`.
-fn covers(entry: &str, name: &str) -> bool {
+pub(super) fn covers(entry: &str, name: &str) -> bool {
     if entry == "group:openclaw" {
         return !covers("group:fs", name) && !covers("group:runtime", name);
     }
