@@ -58,11 +58,8 @@ pub fn load_copy(locations: &Locations, copy: &Path) -> Loaded {
 /// The snapshot of a config file with this content, or of none.
 pub(super) fn of_bytes(bytes: Option<Vec<u8>>, locations: &Locations) -> Loaded {
     let Some(bytes) = bytes else {
-        let mut config = Config::empty(locations);
-        let warnings = dotenv::fill(&mut config.env, &locations.state_dir);
-        config.warnings = warnings.into_iter().map(|w| Issue::new("", w)).collect();
         return Loaded {
-            config: Arc::new(config),
+            config: Arc::new(without_file(locations)),
             issues: Vec::new(),
         };
     };
@@ -75,12 +72,20 @@ pub(super) fn of_bytes(bytes: Option<Vec<u8>>, locations: &Locations) -> Loaded 
     }
 }
 
+/// What holds without a usable file: the defaults, and the variables of the state folder.
+fn without_file(locations: &Locations) -> Config {
+    let mut config = Config::empty(locations);
+    let warnings = dotenv::fill(&mut config.env, &locations.state_dir);
+    config.warnings = warnings.into_iter().map(|w| Issue::new("", w)).collect();
+    config
+}
+
 fn unreadable(why: String, hash: String, locations: &Locations) -> Loaded {
     Loaded {
         config: Arc::new(Config {
             exists: true,
             hash,
-            ..Config::empty(locations)
+            ..without_file(locations)
         }),
         issues: vec![Issue::new("", why)],
     }
@@ -111,7 +116,7 @@ pub(super) fn of_text(text: String, locations: &Locations) -> Loaded {
         config = Config {
             exists: true,
             hash: config.hash,
-            ..Config::empty(locations)
+            ..without_file(locations)
         };
     }
     Loaded {
@@ -254,6 +259,20 @@ mod tests {
             issue("{gateway: {port: Infinity}}"),
             "gateway.port: Invalid input: expected number, received Infinity"
         );
+    }
+
+    #[test]
+    fn a_broken_file_leaves_the_variables_of_the_state_folder() {
+        let dir = Folder::new();
+        dir.write(".env", "OPENCLAW_GATEWAY_TOKEN=t\n");
+        for text in ["{", "{nope: 1}", "{}"] {
+            let config = dir.load(text, &[]).config;
+            assert_eq!(
+                config.env().get("OPENCLAW_GATEWAY_TOKEN"),
+                Some("t"),
+                "{text}"
+            );
+        }
     }
 
     #[test]
