@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use openclaw_gateway::cli::options::{self, Command, Opt};
+use openclaw_gateway::cli::options::{self, Command, Group, Opt};
 use openclaw_gateway::config::schema::{self, Field, Form, Kind, Object};
 use openclaw_gateway::methods::{self, Access};
 use openclaw_gateway::protocol::event::{Audience, Event};
@@ -182,6 +182,72 @@ fn the_options_of_the_gateway() {
             option.long
         );
     }
+}
+
+/// Options that openclaw(1) describes once for all commands.
+fn common() -> Vec<&'static Opt> {
+    let tables = [options::JSON, options::CONNECT, options::TIMEOUT];
+    tables.into_iter().flatten().collect()
+}
+
+/// A command with its own options and arguments, as an item of a list.
+fn command(command: &Command) -> String {
+    let mut line = format!(".It Cm {}", command.path);
+    for other in command.aliases {
+        line.push_str(&format!(" | {other}"));
+    }
+    let shared = common();
+    for option in command
+        .all_options()
+        .filter(|option| !shared.iter().any(|one| one.long == option.long))
+    {
+        let value = option
+            .value
+            .map(|value| format!(" Ar {value}"))
+            .unwrap_or_default();
+        line.push_str(&match option.required {
+            true => format!(" Fl -{}{value}", option.long),
+            false => format!(" Oo Fl -{}{value} Oc", option.long),
+        });
+    }
+    for argument in command.args {
+        let dots = if argument.many { " ..." } else { "" };
+        line.push_str(&match argument.required {
+            true => format!(" Ar {}{dots}", argument.name),
+            false => format!(" Oo Ar {}{dots} Oc", argument.name),
+        });
+    }
+    format!("{line}\n{}\n", sentence(command.about))
+}
+
+#[test]
+fn the_commands() {
+    let shared: String = common().into_iter().map(option).collect();
+    check("openclaw.1", "common options", &shared);
+    let global: String = options::GLOBAL.iter().map(option).collect();
+    check("openclaw.1", "global options", &global);
+    let mut text = String::new();
+    for (group, title) in [
+        (Group::Gateway, "Gateway"),
+        (Group::Agents, "Agents"),
+        (Group::Control, "Devices and schedules"),
+        (Group::Local, "This machine"),
+    ] {
+        text.push_str(&format!(".Ss {title}\n.Bl -tag -width Ds\n"));
+        for one in options::COMMANDS {
+            // Heads of subcommands say nothing by themselves; the daemon has its own page.
+            if one.group == group && one.run.is_some() && !one.path.ends_with("gateway run") {
+                match one.path {
+                    "gateway" => text.push_str(
+                        ".It Cm gateway Op Cm run\nRun the gateway in the foreground; see\n.Xr openclaw-gateway 1 .\n",
+                    ),
+                    _ => text.push_str(&command(one)),
+                }
+            }
+        }
+        text.push_str(".El\n");
+    }
+    check("openclaw.1", "commands", &text);
 }
 
 #[test]
