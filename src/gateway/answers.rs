@@ -13,8 +13,9 @@ use crate::sys::clock;
 
 /// How long an answer is remembered after it was given, in milliseconds.
 const TTL_MS: u64 = 5 * 60_000;
-/// Answers that are remembered; the oldest that is final gives way.
+/// Answers that are remembered, and their bytes in all; the oldest that is final gives way.
 const MAX_ENTRIES: usize = 1000;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Which calls share keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ struct Stored {
     answer: Answer,
     is_final: bool,
     at_ms: u64,
+    /// About what it takes in memory, in bytes.
+    size: usize,
 }
 
 /// What [`Answers::begin`] found.
@@ -62,11 +65,12 @@ impl Answers {
                 return Begun::Done(s.answer.clone());
             }
         }
-        make_room(&mut all, now);
+        make_room(&mut all, now, 0);
         let stored = Stored {
             answer: Ok(first.clone()),
             is_final: false,
             at_ms: now,
+            size: key.len() + ENTRY_BYTES,
         };
         all.insert((kind, key.to_string()), stored);
         Begun::New
@@ -88,12 +92,19 @@ impl Answers {
     }
 
     fn store(&self, kind: Kind, key: &str, answer: Answer, is_final: bool) {
-        let stored = Stored {
-            answer,
-            is_final,
-            at_ms: clock::now_ms(),
-        };
-        self.lock().insert((kind, key.to_string()), stored);
+        let at_ms = clock::now_ms();
+        let size = key.len() + ENTRY_BYTES + text_len(&answer);
+        let mut all = self.lock();
+        make_room(&mut all, at_ms, size);
+        all.insert(
+            (kind, key.to_string()),
+            Stored {
+                answer,
+                is_final,
+                at_ms,
+                size,
+            },
+        );
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(Kind, String), Stored>> {
@@ -101,20 +112,36 @@ impl Answers {
     }
 }
 
-fn make_room(all: &mut HashMap<(Kind, String), Stored>, now: u64) {
-    if all.len() < MAX_ENTRIES {
+/// What an entry takes besides its text, in bytes; about.
+const ENTRY_BYTES: usize = 512;
+
+fn text_len(answer: &Answer) -> usize {
+    match answer {
+        Ok(v) => v.to_string().len(),
+        Err(e) => e.message.len() + e.payload.as_ref().map_or(0, |p| p.to_string().len()),
+    }
+}
+
+/// Makes room for one more answer of `size` bytes. Calls that go on are never forgotten: their number is
+/// bounded by the run queue.
+fn make_room(all: &mut HashMap<(Kind, String), Stored>, now: u64, size: usize) {
+    let bytes = |all: &HashMap<_, Stored>| all.values().map(|s| s.size).sum::<usize>();
+    let mut left = bytes(all) + size;
+    if all.len() < MAX_ENTRIES && left <= MAX_BYTES {
         return;
     }
     all.retain(|_, s| !s.is_final || now.saturating_sub(s.at_ms) <= TTL_MS);
-    while all.len() >= MAX_ENTRIES {
-        // Calls that go on are bounded by the run queue; only what has ended is forgotten.
+    left = bytes(all) + size;
+    while all.len() >= MAX_ENTRIES || left > MAX_BYTES {
         let oldest = all
             .iter()
             .filter(|(_, s)| s.is_final)
             .min_by_key(|(_, s)| s.at_ms)
             .map(|(k, _)| k.clone());
-        let Some(oldest) = oldest else { return };
-        all.remove(&oldest);
+        let Some(gone) = oldest.and_then(|k| all.remove(&k)) else {
+            return;
+        };
+        left -= gone.size;
     }
 }
 

@@ -224,6 +224,7 @@ fn refresh(gateway: &Arc<Gateway>) {
         let Some(gateway) = weak.upgrade() else {
             return;
         };
+        gateway.runs.tidy();
         // Nobody listens: the next call or connect builds a fresh one.
         if !gateway.hub.is_empty() {
             gateway.refresh_health();

@@ -360,7 +360,7 @@ fn report_restart(gateway: &Gateway) {
 }
 
 fn announce(config: &Config, urls: &str, options: &RunOptions, port: u16) {
-    let model = config::agents::model(config, &config::agents::default_id(config));
+    let model = crate::agent::models::primary(config, &config::agents::default_id(config));
     log::info!(target: "gateway", "agent model: {model}");
     log::info!(target: "gateway", "listening on {urls} (PID {})", std::process::id());
     if let Some(path) = crate::sys::log::path() {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Access, Call, Method, Reply};
+use crate::agent::models;
 use crate::config;
 use crate::protocol::shape::{Kind, Shape, opt};
 use crate::protocol::{RpcError, Scope};
@@ -74,7 +75,7 @@ fn status(call: &Call<'_>) -> Result<Reply, RpcError> {
     }
     all.sort_by_key(|r| std::cmp::Reverse(r["updatedAt"].as_u64()));
     all.truncate(RECENT);
-    let model = config::agents::model(&config, &default_id);
+    let model = models::primary(&config, &default_id);
     let context = config::agents::context_tokens(&config, &model);
     // What the main session has not been told yet.
     let main = gateway.schedule.heartbeats.session(&default_id, None);

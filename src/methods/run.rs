@@ -124,16 +124,19 @@ fn agent(call: &Call<'_>) -> Result<Reply, RpcError> {
         Begun::Running(answer) | Begun::Done(answer) => return answer.map(Reply::Value),
     }
     let responder = call.responder();
-    let Some(request) = request(call, target, &run_id, images, accepted_at) else {
-        // Accepted as the reference does, and refused at once.
-        let error = refusal(
-            &run_id,
-            "Pass --to <E.164>, --session-id, or --agent to choose a session",
+    if let Some(word) = call
+        .text("thinking")
+        .filter(|w| Thinking::parse(w).is_none())
+    {
+        let why = format!(
+            "Invalid thinking level \"{}\". Use one of: off, minimal, low, medium, high.",
+            clip(word, 64)
         );
-        responder.ok(&first);
-        responder.err(&error);
-        gateway.answers.end(Asked::Agent, &run_id, Err(error));
-        return Ok(Reply::Later);
+        return refuse_late(call, &run_id, &first, &why);
+    }
+    let Some(request) = request(call, target, &run_id, images, accepted_at) else {
+        let why = "Pass --to <E.164>, --session-id, or --agent to choose a session";
+        return refuse_late(call, &run_id, &first, why);
     };
     let request = after_reset(call, request)
         .inspect_err(|_| gateway.answers.forget(Asked::Agent, &run_id))?;
@@ -144,6 +147,15 @@ fn agent(call: &Call<'_>) -> Result<Reply, RpcError> {
     start(call, request, first, responder).inspect_err(|_| {
         gateway.answers.forget(Asked::Agent, &run_id);
     })?;
+    Ok(Reply::Later)
+}
+
+/// Accepts a call and refuses it at once, as clients of the reference expect it.
+fn refuse_late(call: &Call<'_>, run_id: &str, first: &Value, why: &str) -> Result<Reply, RpcError> {
+    let (responder, error) = (call.responder(), refusal(run_id, why));
+    responder.ok(first);
+    responder.err(&error);
+    call.gateway.answers.end(Asked::Agent, run_id, Err(error));
     Ok(Reply::Later)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Access, Call, Method, Reply};
+use crate::agent::models;
 use crate::config::{self, Config};
 use crate::protocol::shape::{Field, Kind, Shape, at_least, opt, req};
 use crate::protocol::{RpcError, Scope};
@@ -183,14 +184,14 @@ fn list(call: &Call<'_>) -> Result<Reply, RpcError> {
     let titles = call.bool("includeDerivedTitles").unwrap_or(false);
     let last = call.bool("includeLastMessage").unwrap_or(false);
     let default_id = config::agents::default_id(&config);
-    let default_model = config::agents::model(&config, &default_id);
+    let default_model = models::primary(&config, &default_id);
     let rows = gateway.sessions.list(&agents(call, &config), &filter)?;
     let sessions: Vec<Value> = rows
         .iter()
         .map(|r| {
             let mut row = row(&r.key, &r.entry);
             let agent = session_key::agent_of(&r.key, &default_id);
-            let model = config::agents::model(&config, &agent);
+            let model = models::primary(&config, &agent);
             row.entry("modelProvider")
                 .or_insert_with(|| json!(model.provider));
             row.entry("model").or_insert_with(|| json!(model.model));
@@ -305,7 +306,7 @@ struct Models<'c> {
 impl ModelChoice for Models<'_> {
     fn choose(&self, name: &str) -> Result<Choice, String> {
         let chosen = config::agents::resolve(self.config, name);
-        let is_default = chosen == config::agents::model(self.config, &self.agent);
+        let is_default = chosen == models::primary(self.config, &self.agent);
         Ok(Choice {
             provider: chosen.provider,
             model: chosen.model,
@@ -335,7 +336,7 @@ fn patch(call: &Call<'_>) -> Result<Reply, RpcError> {
         agent,
     };
     let entry = call.gateway.sessions.patch(&key, &settings, &models)?;
-    let default = config::agents::model(&config, &models.agent);
+    let default = models::primary(&config, &models.agent);
     let provider = entry.text("providerOverride").unwrap_or(&default.provider);
     let model = entry.text("modelOverride").unwrap_or(&default.model);
     Ok(Reply::Value(json!({

@@ -45,7 +45,8 @@ pub fn read(path: &Path, cursor: Option<u64>, limit: usize, max_bytes: u64) -> i
     let mut tail = Tail {
         cursor: start,
         size,
-        truncated: (cursor.is_none() || reset) && start > 0,
+        // Whoever comes with a cursor of another file has lost what lay between.
+        truncated: reset || (cursor.is_none() && start > 0),
         reset,
         lines: Vec::new(),
     };
@@ -69,6 +70,7 @@ pub fn read(path: &Path, cursor: Option<u64>, limit: usize, max_bytes: u64) -> i
     tail.cursor = from + (bytes.len() - text.len() + end + 1) as u64;
     let lines: Vec<&[u8]> = text[..end].split(|b| *b == b'\n').collect();
     let skip = lines.len().saturating_sub(limit);
+    tail.truncated |= skip > 0;
     tail.lines = lines[skip..]
         .iter()
         .map(|l| String::from_utf8_lossy(l).into_owned())
@@ -107,7 +109,7 @@ mod tests {
     fn bounds_cut_from_the_front() {
         with("one\ntwo\nthree\n", |p| {
             let t = read(p, None, 1, 1000).unwrap();
-            assert_eq!((t.lines, t.truncated), (vec!["three".to_string()], false));
+            assert_eq!((t.lines, t.truncated), (vec!["three".to_string()], true));
             let t = read(p, None, 10, 8).unwrap();
             assert_eq!((t.lines, t.truncated), (vec!["three".to_string()], true));
             let t = read(p, None, 10, 6).unwrap();
@@ -123,7 +125,7 @@ mod tests {
     fn another_file_resets_the_cursor() {
         with("new\n", |p| {
             let t = read(p, Some(1_000), 10, 1000).unwrap();
-            assert!(t.reset && !t.truncated);
+            assert!(t.reset && t.truncated);
             assert_eq!((t.lines, t.cursor), (vec!["new".to_string()], 4));
         });
         assert_eq!(
