@@ -14,6 +14,7 @@ use crate::config;
 use crate::nodes::registry::RunTag;
 use crate::protocol::RpcError;
 use crate::protocol::frame::clip;
+use crate::schedule::heartbeat;
 use crate::state::session_key;
 use crate::state::system_events::Note;
 
@@ -118,16 +119,22 @@ fn ended(call: &Call<'_>, payload: &Value, how: &str) {
     };
     let config = call.gateway.config.current();
     let key = canonical(&config, &key);
-    let agent = session_key::parse(&key).map(|k| k.agent.to_string());
-    let known = agent.is_some_and(|a| config::agents::exists(&config, &a));
+    let Some(agent) = session_key::parse(&key).map(|k| k.agent.to_string()) else {
+        return;
+    };
+    let known = config::agents::exists(&config, &agent);
     if !known || !config.bool("tools.exec.notifyOnExit", true) {
         return;
     }
     let name = call.client.info_str("displayName");
     let source = format!("node {}", clip(name, MAX_WORDS));
     let note = Note::new(source, told(payload, how)).with_context(format!("exec:{id}"));
-    if let Err(e) = call.gateway.notes.push(&key, note) {
-        log::warn!(target: "gateway", "a node's report was not kept: {e}");
+    match call.gateway.notes.push(&key, note) {
+        Ok(_) => {
+            let heartbeats = &call.gateway.schedule.heartbeats;
+            heartbeats.wake(heartbeat::Reason::Exec, Some(&agent), Some(&key));
+        }
+        Err(e) => log::warn!(target: "gateway", "a node's report was not kept: {e}"),
     }
 }
 
