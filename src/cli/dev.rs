@@ -25,7 +25,7 @@ pub struct Made {
 
 /// The workspace of the dev agent.
 fn workspace_dir(ctx: &Context) -> PathBuf {
-    ctx.locations.home.join(".openclaw/workspace-dev")
+    ctx.locations.state_dir.join("workspace")
 }
 
 /// Makes what a dev gateway needs and does not find.

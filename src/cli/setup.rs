@@ -119,8 +119,9 @@ fn patch(ctx: &Context, args: &Args) -> Result<Option<Value>, Failure> {
     let set = config.str("agents.defaults.workspace");
     let wanted = match args.given("workspace") {
         Some(dir) => Some(ctx.locations.expand(dir)),
+        // With everything else of the profile, and named, so that nobody has to guess it.
         None if set.is_none() && !config.exists() => {
-            Some(agents::workspace(config, &ctx.locations, agents::MAIN))
+            Some(ctx.locations.state_dir.join("workspace"))
         }
         None => None,
     };
