@@ -74,6 +74,8 @@ const RULES: &[(&str, Effect)] = &[
     ("hooks", Effect::Live),
     ("agents.defaults.heartbeat", Effect::Live),
     ("agent.heartbeat", Effect::Live),
+    // The jobs of another file are other jobs: those that run have to end first.
+    ("cron.store", Effect::Restart),
     ("cron", Effect::Live),
     ("logging", Effect::Live),
     ("channels.defaults", Effect::Restart),
@@ -301,6 +303,8 @@ mod tests {
         assert_eq!(effect("channels.defaults.heartbeat"), Effect::Restart);
         assert_eq!(effect("channels.irc.nick"), Effect::Live);
         assert_eq!(effect("agents.defaults.heartbeat.every"), Effect::Live);
+        assert_eq!(effect("cron.store"), Effect::Restart);
+        assert_eq!(effect("cron.maxConcurrentRuns"), Effect::Live);
         assert_eq!(effect("agents.defaults.workspace"), Effect::NextUse);
     }
 
