@@ -117,6 +117,7 @@ struct View {
     jobs: Vec<Job>,
     doubt: Option<Doubt>,
     broken: Option<String>,
+    stamp: Option<Stamp>,
 }
 
 pub(super) struct Inner {
@@ -347,6 +348,7 @@ impl Service {
             jobs: inner.jobs.clone(),
             doubt: inner.doubt,
             broken: inner.broken.clone(),
+            stamp: inner.stamp,
         };
         *sync::lock(&self.view) = Arc::new(view);
     }
@@ -355,7 +357,17 @@ impl Service {
         sync::lock(&self.inner)
     }
 
+    /// The jobs as they are on disk; read again when somebody else has written them.
     fn view(&self) -> Arc<View> {
+        let view = sync::lock(&self.view).clone();
+        if self.deps.store.stamp() == view.stamp {
+            return view;
+        }
+        let mut inner = self.lock();
+        inner.refresh(&self.deps.store);
+        self.publish(&inner);
+        drop(inner);
+        (self.deps.changed)();
         sync::lock(&self.view).clone()
     }
 }

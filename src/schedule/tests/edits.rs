@@ -39,6 +39,24 @@ fn changes_by_hand_are_taken_over_and_a_broken_file_stops_everything() {
 }
 
 #[test]
+fn a_job_that_is_written_by_hand_is_found_without_any_other() {
+    let dir = Folder::new();
+    let rig = Rig::new(&dir);
+    rig.pass(MINUTE);
+    assert_eq!(rig.service.next_deadline(), None);
+    let job = json!({"id": "a", "name": "a", "schedule": {"kind": "every", "everyMs": HOUR}, "payload": {"kind": "systemEvent", "text": "x"}});
+    fs::write(
+        dir.path().join("cron/jobs.json"),
+        json!({"version": 1, "jobs": [job]}).to_string(),
+    )
+    .unwrap();
+    assert_eq!(rig.service.list(&json!({})).unwrap()["total"], 1);
+    assert_eq!(rig.service.next_deadline(), Some(Duration::from_secs(60)));
+    rig.pass(MINUTE);
+    assert!(rig.state("a")["nextRunAtMs"].is_u64());
+}
+
+#[test]
 fn a_broken_file_at_the_start_is_told_and_kept() {
     let dir = Folder::new();
     fs::create_dir_all(dir.path().join("cron")).unwrap();
