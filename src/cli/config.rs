@@ -237,9 +237,13 @@ fn when_it_counts(old: &Config, new: &Config) -> &'static str {
 /// The changes between two configs, without the stamps that every write makes.
 fn plan(old: &Config, new: &Config) -> Plan {
     let mut plan = Plan::between(old, new);
-    plan.changes
-        .retain(|(path, _)| path != "meta" && !path.starts_with("meta."));
+    plan.changes.retain(|(path, _)| !is_stamp(path));
     plan
+}
+
+/// Whether `path` is about the stamps that every write makes.
+fn is_stamp(path: &str) -> bool {
+    path == "meta" || path.starts_with("meta.")
 }
 
 fn check(ctx: &Context, args: &Args) -> Result<u8, Failure> {
@@ -349,6 +353,7 @@ impl Outlook {
             action: text(answer, "action"),
             changes: changes
                 .map(|c| (text(c, "path"), text(c, "effect")))
+                .filter(|(path, _)| !is_stamp(path))
                 .collect(),
         }
     }
