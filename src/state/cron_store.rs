@@ -14,7 +14,7 @@ use super::paths::plain_name;
 use crate::config::json5;
 use crate::sys::file::{self, Stamp};
 
-/// Bytes of `jobs.json` that are read.
+/// Bytes of `jobs.json`; what is over is neither written nor read.
 const MAX_JOBS_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of one run log that are read: twice what it is pruned to.
 const MAX_LOG_BYTES: u64 = 64 * 1024 * 1024;
@@ -47,6 +47,8 @@ pub enum Error {
     Io(PathBuf, io::Error),
     /// The file is no JSON5 object with a list of jobs.
     Broken(PathBuf, String),
+    /// All jobs together would be over the bound of the file.
+    Full,
     /// The id is not a plain file name.
     JobId,
 }
@@ -63,6 +65,10 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
+            Error::Full => write!(
+                f,
+                "the cron jobs together are over {MAX_JOBS_BYTES} bytes; remove some first"
+            ),
             Error::JobId => f.write_str("invalid cron run log job id"),
         }
     }
@@ -154,6 +160,9 @@ impl CronStore {
         all.insert("jobs".into(), Value::Array(list));
         let mut text = serde_json::to_string_pretty(&all).unwrap_or_default();
         text.push('\n');
+        if text.len() as u64 > MAX_JOBS_BYTES {
+            return Err(Error::Full);
+        }
         let io = |e| Error::Io(self.path.clone(), e);
         if let Some(dir) = self.path.parent() {
             file::make_private_dir(dir).map_err(io)?;
@@ -319,6 +328,19 @@ mod tests {
             assert!(matches!(error, Error::Broken(..)), "{error}");
             assert_eq!(fs::read_to_string(store.path()).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let dir = Folder::new();
+        let store = CronStore::new(dir.path().join("jobs.json"));
+        let mut jobs = Jobs::default();
+        store.save(&jobs).unwrap();
+        jobs.jobs = vec![object(
+            json!({"id": "a", "x": "y".repeat(MAX_JOBS_BYTES as usize)}),
+        )];
+        assert!(matches!(store.save(&jobs), Err(Error::Full)));
+        assert_eq!(store.load().unwrap().jobs.len(), 0);
     }
 
     #[test]
