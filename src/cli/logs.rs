@@ -122,7 +122,9 @@ impl Want {
             self.head(file, &tail);
             place.file = file.to_string();
         }
-        if tail["truncated"] == true && first {
+        // Fewer lines than wanted: it was the bytes that cut them off.
+        let wanted = tail["lines"].as_array().is_some_and(|l| l.len() as u64 >= self.limit);
+        if tail["truncated"] == true && first && !wanted {
             self.notice("Log tail truncated (increase --max-bytes).");
         }
         if tail["reset"] == true {
