@@ -94,10 +94,6 @@ start() {
     sed -e "s#127.0.0.1:4010#127.0.0.1:$stub_port#" -e "s#/tmp/openclaw-conformance/gateway.log#$work/out/$1.gateway.log#" \
         "$kit/fixtures/$2" >"$home/.openclaw/openclaw.json"
     chmod 600 "$home/.openclaw/openclaw.json"
-    # The recordings were made on a gateway whose log was longer than the 250000 bytes that logs.tail pages by.
-    for _ in $(seq 3000); do
-        echo '{"0":"{\"subsystem\":\"gateway\"}","1":"a line of an earlier run, to fill the log","time":"2026-01-01T00:00:00.000Z"}'
-    done >"$work/out/$1.gateway.log"
     port=$(free_port)
     env -i PATH="$PATH" HOME="$home" TMPDIR="$TMPDIR" OPENCLAW_NO_RESPAWN=1 \
         "$bin" gateway run --port "$port" >"$work/out/$1.console.log" 2>&1 &
@@ -137,29 +133,33 @@ is_pending() {
     return 1
 }
 
-# record PROFILE ROUND ARGUMENT...: records and judges its scenarios one by one, in the kit's order.
+# record PROFILE ROUND ARGUMENT...: records the scenarios of a profile in one run, since the kit masks what
+# all of a run's scenarios made, and judges them.
 record() {
-    local profile=$1 round=$2 out=$work/out/$1.$2.jsonl name verdict why
+    local profile=$1 round=$2 out=$work/out/$1.$2.jsonl name verdict why arguments=()
     shift 2
     while read -r name; do
-        timeout 240 "$python" "$kit/run.py" --url "ws://127.0.0.1:$port" "$@" --profile "$profile" \
-            --only "$name" --out "$work/one.jsonl" >>"$work/out/$profile.$round.run.log" 2>&1 </dev/null
-        cat "$work/one.jsonl" >>"$out" 2>/dev/null
+        arguments+=(--only "$name")
         ran+=("$name")
-        read -r verdict _ why < <("$python" "$kit/compare.py" "$kit/reference.jsonl" "$work/one.jsonl" --only "$name" 2>&1)
-        rm -f "$work/one.jsonl"
-        if [ "$verdict" = PASS ]; then
-            passed=$((passed + 1))
-        elif [ "$verdict" = nothing ]; then
-            : # the kit leaves it free
-        elif broke+=("$name") && is_pending "$name"; then
-            excused=$((excused + 1))
-            echo "pending $name ($profile round $round)  $why"
-        else
-            failed=$((failed + 1))
-            echo "FAIL $name ($profile round $round)  $why"
-        fi
     done < <(selected "$profile")
+    timeout 900 "$python" "$kit/run.py" --url "ws://127.0.0.1:$port" "$@" --profile "$profile" \
+        "${arguments[@]}" --out "$out" >"$work/out/$profile.$round.run.log" 2>&1 </dev/null
+    [ -s "$out" ] || { echo "FAIL $profile round $round: nothing was recorded"; tail -n 5 "$work/out/$profile.$round.run.log"; failed=$((failed + 1)); return; }
+    while read -r verdict name why; do
+        case $verdict in
+            PASS) passed=$((passed + 1)) ;;
+            FAIL)
+                broke+=("$name")
+                if is_pending "$name"; then
+                    excused=$((excused + 1))
+                    echo "pending $name ($profile round $round)  $why"
+                else
+                    failed=$((failed + 1))
+                    echo "FAIL $name ($profile round $round)  $why"
+                fi
+                ;;
+        esac
+    done < <("$python" "$kit/compare.py" "$kit/reference.jsonl" "$out" "${arguments[@]}" 2>&1)
 }
 
 if [ "$profile" = all ] || [ "$profile" = token ]; then

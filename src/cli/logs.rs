@@ -123,7 +123,9 @@ impl Want {
             place.file = file.to_string();
         }
         // Fewer lines than wanted: it was the bytes that cut them off.
-        let wanted = tail["lines"].as_array().is_some_and(|l| l.len() as u64 >= self.limit);
+        let wanted = tail["lines"]
+            .as_array()
+            .is_some_and(|l| l.len() as u64 >= self.limit);
         if tail["truncated"] == true && first && !wanted {
             self.notice("Log tail truncated (increase --max-bytes).");
         }

@@ -125,6 +125,16 @@ impl Session {
             let level = self.thinking(config, request);
             lines.push(Line::thinking_level_change(level.as_str()));
         }
+        if fresh || told != same {
+            let api = config.get_in(&["models", "providers", &model.provider, "api"]);
+            lines.push(Line::custom(
+                "model-snapshot",
+                json!({
+                    "timestamp": now, "provider": model.provider, "modelId": model.model,
+                    "modelApi": api.and_then(Value::as_str).unwrap_or(&model.provider),
+                }),
+            ));
+        }
         lines.push(Line::message(message));
         self.mark = self.transcript.mark().unwrap_or(0);
         self.append(&lines)?;
