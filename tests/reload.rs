@@ -136,9 +136,18 @@ fn mode_off_changes_nothing_until_it_is_left() {
 
 #[test]
 fn an_invalid_edit_keeps_the_running_config_and_says_so() {
-    let home = home_with("hybrid");
+    // The gateway's own credential, which commands find whatever becomes of the config.
+    let home = Home::new();
+    let write = |name: &str| {
+        let mut config = config(&home, "hybrid", name, "/one");
+        config["gateway"]["auth"] = json!({});
+        home.write_config(&config);
+    };
+    write("First");
     let mut gateway = home.start();
-    let mut client = gateway.admin();
+    let token = std::fs::read_to_string(home.state().join("gateway-token")).unwrap();
+    let who = Connect::operator().auth(json!({"token": token.trim()}));
+    let mut client = Client::connect(gateway.port(), &who, Some(&Device::new()));
     let good = home.config_text();
     let port = gateway.port().to_string();
     let status = || {
@@ -170,7 +179,7 @@ fn an_invalid_edit_keeps_the_running_config_and_says_so() {
     assert_eq!(name(&mut client), "First");
 
     // The repair is picked up, and status is content again.
-    home.write_config(&config(&home, "hybrid", "Repaired", "/one"));
+    write("Repaired");
     gateway.wait_line("config change applied");
     assert_eq!(name(&mut client), "Repaired");
     assert!(!status().contains("JSON5"));

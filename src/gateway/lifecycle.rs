@@ -117,6 +117,10 @@ impl Gateway {
         } else {
             STOP_DRAIN
         };
+        let active = self.runs.active();
+        if active > 0 {
+            log::info!(target: "gateway", "deferring until {active} run(s) complete, {}s at most", drain.as_secs());
+        }
         self.schedule.stop(drain);
         // What has not begun by then is stored and goes on at the next start.
         if !self.runs.drain(drain) {

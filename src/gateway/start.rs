@@ -411,7 +411,9 @@ pub fn secrets(
                 path: &str,
                 names: [&str; 2]|
      -> Result<Option<String>, StartError> {
-        let chosen = match (flag, config.str(path)) {
+        // Not `Config::str`, for which blank is none: a blank secret is a mistake, no wish for a new one.
+        let configured = config.get(path).and_then(serde_json::Value::as_str);
+        let chosen = match (flag, configured) {
             (Some(f), _) => Some(f.as_str()),
             (None, Some(c)) => Some(c),
             (None, None) => names.iter().find_map(|n| config.env().text(n)),
