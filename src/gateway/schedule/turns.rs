@@ -6,6 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded, select};
 
 use crate::agent::Reason;
+use crate::agent::model::BUILTIN_PROVIDER;
+use crate::agent::models;
 use crate::agent::run::{Callbacks, RunRequest, RunResult, Runs, Source};
 use crate::schedule::heartbeat::rules::Settings;
 use crate::schedule::heartbeat::{Host, Place, Target, Turn, Undelivered};
@@ -19,6 +21,11 @@ pub struct Turns {
 }
 
 impl Host for Turns {
+    fn can_think(&self, agent: &str) -> bool {
+        let config = self.runs.deps().config.current();
+        models::primary(&config, agent).provider != BUILTIN_PROVIDER
+    }
+
     fn busy(&self, session_key: &str) -> bool {
         self.runs.is_busy(session_key)
     }

@@ -52,6 +52,10 @@ impl Heartbeats {
         if !self.enabled() || !has || settings.every_ms.is_none() {
             return Done::Skipped(DISABLED);
         }
+        // The built-in model would tell the prompt again, each time.
+        if *reason == Reason::Interval && !self.deps.host.can_think(agent) {
+            return Done::Skipped(DISABLED);
+        }
         if !rules::is_active(config, agent, wall) {
             return Done::Skipped("quiet-hours");
         }
@@ -103,7 +107,7 @@ impl Heartbeats {
         match self.take_turn(config, &beat) {
             Ok(done) => done,
             Err(why) => {
-                log::error!(target: "heartbeat", "failed: {why}");
+                log::error!(target: "gateway/heartbeat", "failed: {why}");
                 self.tell(&beat, "failed", Some(&why), None);
                 Done::Failed(why)
             }
@@ -178,7 +182,7 @@ impl Heartbeats {
         match self.deps.host.deliver(place, text) {
             Ok(()) => {}
             Err(Undelivered::NotReady(why)) => {
-                log::info!(target: "heartbeat", "{} is not ready: {why}", place.channel);
+                log::info!(target: "gateway/heartbeat", "{} is not ready: {why}", place.channel);
                 skip(&why);
                 return Ok(Done::Skipped("channel-not-ready"));
             }
@@ -200,7 +204,7 @@ impl Heartbeats {
                     entry.insert("lastHeartbeatSentAt".into(), json!(beat.wall));
                 });
             if let Err(e) = noted {
-                log::warn!(target: "heartbeat", "cannot note what was sent: {e}");
+                log::warn!(target: "gateway/heartbeat", "cannot note what was sent: {e}");
             }
         }
         self.tell(beat, "sent", None, Some(text));

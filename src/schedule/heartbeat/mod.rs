@@ -144,6 +144,9 @@ pub enum Undelivered {
 
 /// The agent and the channels, as heartbeats see them.
 pub trait Host: Send + Sync {
+    /// Whether `agent` has a model that could think of something: without one, only wakes are answered.
+    fn can_think(&self, agent: &str) -> bool;
+
     /// Whether the user's messages are being answered, so that a heartbeat would be in their way.
     fn busy(&self, session_key: &str) -> bool;
 
@@ -236,7 +239,7 @@ impl Heartbeats {
         };
         beats.replan();
         let count = beats.lock().agents.len();
-        log::info!(target: "heartbeat", "{}", if count > 0 { "started" } else { "disabled" });
+        log::info!(target: "gateway/heartbeat", "heartbeat: {}", if count > 0 { "started" } else { "disabled" });
         Arc::new(beats)
     }
 
@@ -283,7 +286,7 @@ impl Heartbeats {
         self.make_folder()?;
         file::write_atomic(&self.deps.file, stored(enabled, last.as_ref()).as_bytes())?;
         self.lock().enabled = enabled;
-        log::info!(target: "heartbeat", "switched {}", if enabled { "on" } else { "off" });
+        log::info!(target: "gateway/heartbeat", "switched {}", if enabled { "on" } else { "off" });
         (self.deps.changed)();
         Ok(())
     }
@@ -336,7 +339,7 @@ impl Heartbeats {
             }
         };
         if let Err(e) = thread::Builder::new().name("heartbeat".into()).spawn(work) {
-            log::error!(target: "heartbeat", "no thread for a heartbeat: {e}");
+            log::error!(target: "gateway/heartbeat", "no thread for a heartbeat: {e}");
             self.lock().working = false;
             (self.deps.changed)();
         }
@@ -470,7 +473,7 @@ impl Heartbeats {
             .make_folder()
             .and_then(|()| file::write_quick(&self.deps.file, text.as_bytes()));
         if let Err(e) = written {
-            log::warn!(target: "heartbeat", "{}: {e}", self.deps.file.display());
+            log::warn!(target: "gateway/heartbeat", "{}: {e}", self.deps.file.display());
         }
         (self.deps.events)(&event);
     }

@@ -35,6 +35,7 @@ struct Actor {
     asked: Sender<Asked>,
     answers: Mutex<VecDeque<Result<String, String>>>,
     busy: AtomicBool,
+    thoughtless: AtomicBool,
     target: Mutex<Target>,
     delivery: Mutex<Result<(), Undelivered>>,
     sent: Mutex<Vec<String>>,
@@ -51,6 +52,10 @@ struct Asked {
 }
 
 impl Host for Actor {
+    fn can_think(&self, _: &str) -> bool {
+        !self.thoughtless.load(Ordering::SeqCst)
+    }
+
     fn busy(&self, _: &str) -> bool {
         self.busy.load(Ordering::SeqCst)
     }
@@ -124,6 +129,7 @@ impl Rig {
             asked: asked_in,
             answers: Mutex::default(),
             busy: AtomicBool::new(false),
+            thoughtless: AtomicBool::new(false),
             target: Mutex::new(Target::Nowhere {
                 reason: "no-target",
                 account: None,
@@ -444,6 +450,14 @@ fn an_empty_file_saves_the_turn_unless_something_is_to_be_told() {
     );
     rig.write("HEARTBEAT.md", "- water the plants\n");
     assert_eq!(rig.beats.run_now(Reason::Interval, None, None), Done::Ran);
+}
+
+#[test]
+fn an_agent_without_a_model_is_left_alone_until_it_is_woken() {
+    let rig = Rig::new("{every: '1h'}");
+    rig.host.thoughtless.store(true, Ordering::SeqCst);
+    assert_eq!(rig.skipped(Reason::Interval), Done::Skipped(DISABLED));
+    rig.beat("HEARTBEAT_OK");
 }
 
 #[test]
