@@ -51,7 +51,7 @@ impl Gateway {
         };
         let receiver = client.clone();
         let send = move |event: Event, payload: &str| {
-            if receiver.outbox.is_closed() {
+            if receiver.outbox.is_sealed() {
                 return false;
             }
             receiver.send(event, payload);

@@ -17,6 +17,8 @@ use crate::sys::clock;
 const ADMIN: Access = Access::Operator(Scope::Admin);
 const APPROVALS: Access = Access::Operator(Scope::Approvals);
 const TEXT: Kind = Kind::NonEmpty;
+/// An id that a caller chooses.
+const ID: Kind = Kind::Length(1, 128);
 const MAYBE: Kind = Kind::OrNull(&Kind::Text);
 
 const SOCKET: Shape = Shape::strict(&[opt("path", Kind::Text), opt("token", Kind::Text)]);
@@ -85,7 +87,7 @@ pub const METHODS: &[Method] = &[
         "exec.approval.request",
         APPROVALS,
         Shape::strict(&[
-            opt("id", TEXT),
+            opt("id", ID),
             req("command", TEXT),
             opt("commandArgv", Kind::ListOf(1, &Kind::Text)),
             opt("env", Kind::Map(&Kind::Text)),

@@ -23,6 +23,11 @@ pub const MAX_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1000;
 pub const AFTER_DECISION: Duration = Duration::from_secs(15);
 /// The longest command that a person is asked about, in bytes: what nobody reads is not approved.
 pub const MAX_COMMAND_BYTES: usize = 16 * 1024;
+/// The largest request with all that is bound to it, in bytes.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+
+/// What a word of a list costs besides its bytes.
+const WORD_COST: usize = 24;
 
 /// What a person said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +78,37 @@ pub struct Request {
 }
 
 impl Request {
+    /// Bytes of all its texts.
+    fn size(&self) -> usize {
+        let texts = [
+            &self.cwd,
+            &self.node_id,
+            &self.host,
+            &self.security,
+            &self.ask,
+            &self.agent_id,
+            &self.resolved_path,
+            &self.session_key,
+        ];
+        let texts: usize = texts
+            .iter()
+            .filter_map(|t| t.as_ref())
+            .map(String::len)
+            .sum();
+        let words: usize = self
+            .argv
+            .iter()
+            .flatten()
+            .map(|w| w.len() + WORD_COST)
+            .sum();
+        let env: usize = self
+            .env
+            .iter()
+            .map(|(k, v)| k.len() + v.len() + WORD_COST)
+            .sum();
+        self.command.len() + texts + words + env
+    }
+
     /// The `request` object of the events; unset fields are null. Values of the environment are not shown.
     pub fn to_value(&self) -> Value {
         let mut v = json!({
@@ -145,7 +181,7 @@ pub enum OpenError {
     Pending,
     /// [`MAX_OPEN`] is reached.
     Busy,
-    /// The command is longer than [`MAX_COMMAND_BYTES`].
+    /// Longer than [`MAX_COMMAND_BYTES`] or [`MAX_REQUEST_BYTES`].
     TooLong,
 }
 
@@ -244,7 +280,7 @@ impl Approvals {
         caller: Caller,
         timeout_ms: Option<u64>,
     ) -> Result<Ticket, OpenError> {
-        if request.command.len() > MAX_COMMAND_BYTES {
+        if request.command.len() > MAX_COMMAND_BYTES || request.size() > MAX_REQUEST_BYTES {
             return Err(OpenError::TooLong);
         }
         let wait_ms = timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS).min(MAX_TIMEOUT_MS);
@@ -570,6 +606,9 @@ mod tests {
             ..Request::default()
         };
         assert_eq!(a.open(None, long, me(), None), Err(OpenError::TooLong));
+        let mut large = request();
+        large.env.insert("X".into(), "x".repeat(MAX_REQUEST_BYTES));
+        assert_eq!(a.open(None, large, me(), None), Err(OpenError::TooLong));
         for _ in 0..MAX_OPEN {
             a.open(None, request(), me(), None).unwrap();
         }

@@ -24,7 +24,7 @@ const MAX_NAMES: usize = 64;
 /// Reply times that one day keeps for its percentile.
 const MAX_SAMPLES: usize = 512;
 /// Summaries that are kept.
-const MAX_CACHED: usize = 256;
+const MAX_CACHED: usize = 2048;
 
 /// Tokens of one kind of call, and what the provider's prices made of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
