@@ -14,6 +14,7 @@ mod cron;
 mod dashboard;
 mod dev;
 mod devices;
+mod discover;
 pub mod failure;
 mod gateway_call;
 mod gateway_force;

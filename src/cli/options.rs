@@ -7,7 +7,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::parse::Args;
 use super::{
-    agent, agents, approvals, channels, config, cron, dashboard, devices, gateway_call,
+    agent, agents, approvals, channels, config, cron, dashboard, devices, discover, gateway_call,
     gateway_probe, gateway_run, gateway_status, gateway_usage, health, logs, models, nodes,
     sessions, setup, status, system,
 };
@@ -278,6 +278,7 @@ pub static COMMANDS: &[&Command] = &[
     &gateway_run::GATEWAY_RUN,
     &gateway_status::STATUS,
     &gateway_probe::PROBE,
+    &discover::DISCOVER,
     &gateway_call::CALL,
     &gateway_call::HEALTH,
     &gateway_usage::USAGE_COST,
