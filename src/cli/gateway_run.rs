@@ -134,6 +134,12 @@ fn prepare(ctx: &Context, args: &Args) -> Result<(Context, RunOptions), Failure>
     if args.flag("reset") && !in_dev {
         return Err(Failure::new("Use --reset with --dev."));
     }
+    let own = ctx.locations.home.join(".openclaw");
+    if args.flag("reset") && ctx.locations.state_dir == own {
+        return Err(Failure::new(
+            "Refusing to reset the default profile. Use: openclaw --dev gateway --reset",
+        ));
+    }
     let mut options = words(args)?;
     // An invalid config must not cost anybody its running gateway; only a reset gets past it.
     if !args.flag("reset") {
@@ -383,6 +389,28 @@ mod tests {
             let ctx = Context::of(dir.locations(&[]));
             assert!(prepare(&ctx, &args("--allow-unconfigured")).is_ok());
         }
+    }
+
+    #[test]
+    fn the_default_profile_is_never_reset() {
+        let dir = Folder::new();
+        dir.write(".openclaw/openclaw.json", "{}");
+        let env = [
+            ("HOME", dir.path().to_str().unwrap()),
+            ("OPENCLAW_PROFILE", "dev"),
+        ];
+        let ctx = Context::of(crate::config::Locations::from_env(
+            &env.into_iter().collect(),
+        ));
+        for line in ["--reset", "--dev --reset"] {
+            let f = prepare(&ctx, &args(line)).err().unwrap();
+            assert!(
+                f.text.starts_with("Refusing to reset the default profile"),
+                "{}",
+                f.text
+            );
+        }
+        assert!(dir.path().join(".openclaw/openclaw.json").exists());
     }
 
     #[test]
