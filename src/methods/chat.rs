@@ -147,6 +147,8 @@ fn send(call: &Call<'_>) -> Result<Reply, RpcError> {
     request.thinking = call.text("thinking").and_then(Thinking::parse);
     request.timeout_ms = call.u64("timeoutMs").filter(|ms| *ms > 0);
     request.channel = Some("webchat".into());
+    // Whoever cannot change the gateway by a method cannot have a model do it (SC-09).
+    request.owner = call.may(Scope::Admin);
     request.watcher = call
         .client
         .has_cap("tool-events")

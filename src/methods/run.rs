@@ -228,6 +228,8 @@ fn request(
     request.thinking = call.text("thinking").and_then(Thinking::parse);
     request.channel = call.text("channel").map(str::to_string);
     request.accepted_at = accepted_at;
+    // Whoever cannot change the gateway by a method cannot have a model do it (SC-09).
+    request.owner = call.may(Scope::Admin);
     request.watcher = call
         .client
         .has_cap("tool-events")
