@@ -65,6 +65,8 @@ pub fn serve(mut socket: TcpStream, address: SocketAddr, place: Place) {
                 let routes = http::Site {
                     host: &Web::new(&place),
                 };
+                // A request has come whole; from here its own deadlines hold, and no newcomer evicts it.
+                place.gateway.connections.authenticated(place.number);
                 // A keep-alive connection may turn into a WebSocket with a later request.
                 if let Served::WebSocket(head, rest) =
                     http::serve::serve(&mut socket, head, buffered, peer, &routes, &limits)

@@ -122,7 +122,7 @@ impl Registry {
         Ok(Some(number))
     }
 
-    /// The connection has authenticated and no longer counts as waiting.
+    /// The connection has authenticated, or sent a whole HTTP request, and no longer counts as waiting.
     pub fn authenticated(&self, number: u64) {
         self.lock().waiting.remove(&number);
     }

@@ -313,11 +313,19 @@ impl Running {
         })
     }
 
+    /// Whether a signal from outside may restart the gateway.
+    fn may_restart(&self) -> bool {
+        self.gateway.config.current().bool("commands.restart", true)
+    }
+
     /// Waits for the end of this life; with it the last good config.
     fn wait(self, requests: &Receiver<Request>) -> (End, Arc<Config>) {
         let end = loop {
             match requests.recv() {
                 Ok(Request::Reload) => self.reloader.check_now(),
+                Ok(Request::Restart(why)) if why == "SIGUSR1" && !self.may_restart() => {
+                    log::warn!(target: "gateway", "SIGUSR1 ignored: commands.restart is false");
+                }
                 Ok(Request::Restart(why)) => {
                     log::info!(target: "gateway", "received {why}; restarting");
                     break End::Restart;
