@@ -141,6 +141,14 @@ fn prepare(ctx: &Context, args: &Args) -> Result<(Context, RunOptions), Failure>
         ));
     }
     let mut options = words(args)?;
+    if let Some(mode @ (Tailscale::Serve | Tailscale::Funnel)) = options.tailscale {
+        // Better no gateway than one that is believed to be reachable.
+        let (word, port) = (mode.as_str(), gateway_port(options.port, &ctx.config()));
+        return Err(Failure::new(format!(
+            "Gateway failed to start: --tailscale {word} is not done by this gateway.\n\
+             Start it without, then run: tailscale {word} --bg {port}"
+        )));
+    }
     // An invalid config must not cost anybody its running gateway; only a reset gets past it.
     if !args.flag("reset") {
         valid(ctx)?;
@@ -389,6 +397,17 @@ mod tests {
             let ctx = Context::of(dir.locations(&[]));
             assert!(prepare(&ctx, &args("--allow-unconfigured")).is_ok());
         }
+    }
+
+    #[test]
+    fn what_is_not_done_for_tailscale_is_not_promised() {
+        let dir = Folder::new();
+        dir.write("openclaw.json", "{gateway: {mode: 'local'}}");
+        let (code, text) = refusal(&dir, "--tailscale serve --port 7");
+        assert_eq!(code, 1);
+        assert!(text.contains("tailscale serve --bg 7"), "{text}");
+        let ctx = Context::of(dir.locations(&[]));
+        assert!(prepare(&ctx, &args("--tailscale off")).is_ok());
     }
 
     #[test]
