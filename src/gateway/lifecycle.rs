@@ -36,6 +36,8 @@ pub enum Request {
     Stop(&'static str),
     /// Start over in this process; holds the reason.
     Restart(String),
+    /// The same, asked for with SIGUSR1; `commands.restart` may forbid it.
+    RestartBySignal,
     /// Look at the config file now.
     Reload,
 }
@@ -174,7 +176,7 @@ pub fn watch_signals(requests: Sender<Request>) -> std::io::Result<()> {
                     Request::Stop(name)
                 }
                 SIGHUP => Request::Reload,
-                _ => Request::Restart(name.to_string()),
+                _ => Request::RestartBySignal,
             };
             if requests.try_send(request).is_err() {
                 log::warn!(target: "gateway", "{name} ignored: too many requests wait");

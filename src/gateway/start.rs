@@ -159,14 +159,33 @@ fn lives(
     rx: &Receiver<Request>,
 ) -> Result<&'static str, StartError> {
     let mut restarted = None;
+    // What ran before the restart, and what is wrong with the file that it is restarted for.
+    let mut last_good: Option<Arc<Config>> = None;
+    let mut issues = Vec::new();
     loop {
-        let running = Running::start(locations, paths, options, config, tx.clone(), restarted)?;
-        let (end, last_good) = running.wait(rx);
+        let start =
+            |config| Running::start(locations, paths, options, config, tx.clone(), restarted);
+        let running = match (start(config), last_good.take()) {
+            (Err(e), Some(last_good)) => {
+                // An edit must not end a gateway that nobody may be near to.
+                log::error!(target: "gateway", "cannot restart with the edited config, going on with the last good one: {e}");
+                issues = vec![Issue::new(
+                    "",
+                    format!("the gateway cannot start with it: {e}"),
+                )];
+                start(last_good)?
+            }
+            (started, _) => started?,
+        };
+        if !issues.is_empty() {
+            running.gateway.config.reject(std::mem::take(&mut issues));
+        }
+        let (end, before) = running.wait(rx);
         match end {
             End::Stop(why) => return Ok(why),
             End::Restart => restarted = Some(Instant::now()),
         }
-        // A file that broke meanwhile must not keep the gateway down.
+        // A file that broke meanwhile must not keep the gateway down either.
         let loaded = config::load(locations);
         config = match loaded.issues.is_empty() {
             true => loaded.config,
@@ -174,9 +193,11 @@ fn lives(
                 for i in &loaded.issues {
                     log::warn!(target: "gateway", "restarting with the last good config: {i}");
                 }
-                last_good
+                before.clone()
             }
         };
+        issues = loaded.issues;
+        last_good = Some(before);
     }
 }
 
@@ -329,6 +350,13 @@ impl Running {
                 Ok(Request::Restart(why)) => {
                     log::info!(target: "gateway", "received {why}; restarting");
                     break End::Restart;
+                }
+                Ok(Request::RestartBySignal) => {
+                    if self.gateway.config.current().bool("commands.restart", true) {
+                        log::info!(target: "gateway", "received SIGUSR1; restarting");
+                        break End::Restart;
+                    }
+                    log::warn!(target: "gateway", "SIGUSR1 ignored: commands.restart is false");
                 }
                 Ok(Request::Stop(why)) => break End::Stop(why),
                 Err(_) => break End::Stop("nobody is left to ask"),
