@@ -60,12 +60,15 @@ impl Peer {
         (values.next().is_none() && !first.is_empty()).then_some(first)
     }
 
-    /// The `Origin` header; its presence means a browser.
+    /// The `Origin` header; its presence means a browser. More than one is `null`, the origin that is never
+    /// allowed.
     pub fn origin(&self) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == "origin")
-            .map(|(_, v)| v.trim())
+        let mut origins = self.headers.iter().filter(|(n, _)| n == "origin");
+        let (_, first) = origins.next()?;
+        Some(match origins.next() {
+            None => first.trim(),
+            Some(_) => "null",
+        })
     }
 
     /// The `Host` header without its port.
