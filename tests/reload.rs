@@ -187,6 +187,34 @@ fn an_invalid_edit_keeps_the_running_config_and_says_so() {
 }
 
 #[test]
+fn an_edit_that_it_cannot_start_with_leaves_it_running() {
+    let home = home_with("hybrid");
+    let mut gateway = home.start();
+    let mut client = gateway.admin();
+    // Valid, but a control page for the network needs to know from which origins it may be used.
+    let mut edited = config(&home, "hybrid", "Second", "/one");
+    edited["gateway"]["bind"] = json!("lan");
+    home.write_config(&edited);
+    gateway.wait_line("cannot restart with the edited config");
+    assert_eq!(client.closed().code, 1012);
+    gateway.wait_line("listening on ws://127.0.0.1:");
+    let mut client = gateway.admin();
+    assert_eq!(name(&mut client), "First");
+    let mut command = home.command(&["status"]);
+    command.env("OPENCLAW_GATEWAY_PORT", gateway.port().to_string());
+    let shown = process::finish(command, "status").stdout;
+    assert!(
+        shown.contains("allowedOrigins"),
+        "status does not say what is wrong: {shown}"
+    );
+
+    home.write_config(&config(&home, "hybrid", "Third", "/one"));
+    gateway.wait_line("config change applied");
+    assert_eq!(name(&mut client), "Third");
+    undisturbed(&mut client);
+}
+
+#[test]
 fn a_restart_waits_for_the_run_that_is_under_way() {
     let gate = Gate::new();
     let script = gate.clone();
