@@ -8,7 +8,7 @@
 //! config     find, parse, check, edit, redact, plan a reload, watch      -> sys
 //! state      what lives in the state directory                           -> config, sys
 //! agent      an agent run: lanes, prompt, model providers                -> state, config
-//! nodes      connected nodes, invoke, exec approvals                     -> protocol, sys
+//! nodes      connected nodes, invoke, exec approvals                     -> protocol, config
 //! schedule   cron and heartbeat                                          -> state, config
 //! gateway    the running process: listener, connections, hub, auth       -> agent, nodes, schedule
 //! methods    RPC methods, one file a family, and their table             -> gateway
