@@ -18,6 +18,8 @@ use crate::protocol::Event;
 pub const RESTART_DRAIN: Duration = Duration::from_secs(30);
 /// How long a stop waits for work that is running.
 pub const STOP_DRAIN: Duration = Duration::from_secs(3);
+/// How long commands get to end; by then they have been made to.
+const JOBS_END: Duration = Duration::from_secs(6);
 /// Restarts that are asked for over the wire are at least so far apart.
 const RESTART_SPACING: Duration = Duration::from_secs(30);
 /// Longest delay of a restart that a caller may ask for.
@@ -128,6 +130,7 @@ impl Gateway {
         if !self.runs.drain(drain) {
             log::warn!(target: "gateway", "work still running after {}s was stopped", drain.as_secs());
         }
+        self.jobs.shut_down(JOBS_END);
         let (reason, expected) = match restarting {
             true => ("gateway restarting", Some(RESTART_EXPECTED_MS)),
             false => ("gateway stopping", None),

@@ -25,6 +25,7 @@ mod reload;
 mod runs;
 pub mod schedule;
 mod start;
+mod tools;
 mod upkeep;
 mod web;
 mod ws_log;
@@ -77,7 +78,9 @@ pub struct Gateway {
     /// Commands that wait for a person.
     pub approvals: Arc<crate::nodes::Approvals>,
     pub node_pairing: state::nodes::Store,
-    pub exec_approvals: state::approvals::Store,
+    pub exec_approvals: Arc<state::approvals::Store>,
+    /// Commands that agents have started.
+    pub jobs: Arc<agent::tools::exec::Jobs>,
     pub usage: state::usage::Cache,
     /// The onboarding that is under way.
     pub onboarding: onboarding::Onboarding,
@@ -225,6 +228,7 @@ fn refresh(gateway: &Arc<Gateway>) {
             return;
         };
         gateway.runs.tidy();
+        gateway.jobs.tidy(agent::tools::exec::KEPT_MS);
         // Nobody listens: the next call or connect builds a fresh one.
         if !gateway.hub.is_empty() {
             gateway.refresh_health();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Gateway;
 use super::client::Client;
 use super::clock::Clock;
+use crate::nodes::approvals::Ticket;
 use crate::nodes::registry::Node;
 use crate::nodes::{Approvals, Registry};
 use crate::protocol::{Event, Role};
@@ -44,6 +45,23 @@ pub(super) fn approvals(clock: &Clock) -> Arc<Approvals> {
 }
 
 impl Gateway {
+    /// Shows an open approval to the operators that may decide; false when there are none.
+    pub fn show_approval(&self, ticket: &Ticket) -> bool {
+        let event = Event::ExecApprovalRequested;
+        let clients = self.hub.clients();
+        if !clients.iter().any(|c| event.reaches(c.role, &c.scopes)) {
+            return false;
+        }
+        let payload = json!({
+            "id": ticket.id,
+            "request": ticket.request.to_value(),
+            "createdAtMs": ticket.created_at_ms,
+            "expiresAtMs": ticket.expires_at_ms,
+        });
+        self.hub.publish(event, &payload.to_string());
+        true
+    }
+
     /// Enters a node in the registry and tells it the wake words.
     pub(super) fn node_connected(&self, client: &Arc<Client>) {
         let Some(node) = introduce(client) else {

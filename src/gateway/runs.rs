@@ -20,10 +20,16 @@ impl Wire {
         let _ = self.0.set(Arc::downgrade(gateway));
     }
 
+    /// The gateway; an error while it starts and when it is gone.
+    pub fn gateway(&self) -> Result<Arc<Gateway>, String> {
+        let gateway = self.0.get().and_then(Weak::upgrade);
+        gateway.ok_or_else(|| "the gateway is not ready".to_string())
+    }
+
     fn sink(&self) -> Sink {
         let wire = self.clone();
         Arc::new(move |output: Output| {
-            if let Some(gateway) = wire.0.get().and_then(Weak::upgrade) {
+            if let Ok(gateway) = wire.gateway() {
                 gateway.tell(&output);
             }
         })
@@ -37,6 +43,7 @@ impl Wire {
         paths: &Paths,
         sessions: &Arc<sessions::Store>,
         notes: &Arc<SystemEvents>,
+        tools: tools::Registry,
     ) -> Arc<Runs> {
         Runs::new(Deps {
             config: config.clone(),
@@ -44,7 +51,7 @@ impl Wire {
             paths: paths.clone(),
             sessions: sessions.clone(),
             notes: notes.clone(),
-            tools: tools::Registry::new(),
+            tools,
             events: self.sink(),
         })
     }

@@ -19,8 +19,9 @@ use super::reload::Reloader;
 use super::runs::Wire;
 use super::schedule::{self, Schedule};
 use super::ws_log::WsLogger;
-use super::{Gateway, Limits, nodes};
+use super::{Gateway, Limits, nodes, tools};
 use crate::VERSION;
+use crate::agent::tools::exec::Jobs;
 use crate::config::{self, Config, Issue, Locations};
 use crate::state::sentinel::{self, Sentinel};
 use crate::state::system_events::{Note, SystemEvents};
@@ -262,7 +263,15 @@ impl Running {
         let store = Arc::new(config::Store::new(config.clone()));
         let notes = Arc::new(SystemEvents::open(paths.system_events()));
         let wire = Wire::default();
-        let runs = wire.runs(&store, locations, paths, &sessions, &notes);
+        let exec_approvals = Arc::new(state::approvals::Store::new(paths.exec_approvals()));
+        let jobs = Arc::<Jobs>::default();
+        let parts = tools::Parts {
+            sessions: sessions.clone(),
+            exec_approvals: exec_approvals.clone(),
+            jobs: jobs.clone(),
+        };
+        let tools = tools::registry(&wire, &parts);
+        let runs = wire.runs(&store, locations, paths, &sessions, &notes, tools);
         let host = os::host_name();
         let shown_ip =
             net::lan_address().map_or_else(|| "127.0.0.1".to_string(), |ip| ip.to_string());
@@ -288,7 +297,8 @@ impl Running {
             nodes: nodes::registry(&clock),
             approvals: nodes::approvals(&clock),
             node_pairing: state::nodes::Store::new(paths.clone()),
-            exec_approvals: state::approvals::Store::new(paths.exec_approvals()),
+            exec_approvals,
+            jobs,
             usage: Default::default(),
             onboarding: Default::default(),
             runs,

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::nodes::ask_node;
 use super::{Access, Call, Method, Reply, ok};
-use crate::gateway::Gateway;
 use crate::nodes::approvals::{Caller, Decision, Request};
 use crate::nodes::run;
 use crate::protocol::shape::{Kind, Shape, at_least, opt, req};
@@ -178,12 +177,6 @@ fn request(call: &Call<'_>) -> Result<Reply, RpcError> {
     let ticket = approvals
         .open(id, request, caller, call.u64("timeoutMs"))
         .map_err(|e| RpcError::invalid(e.to_string()))?;
-    let payload = json!({
-        "id": ticket.id,
-        "request": ticket.request.to_value(),
-        "createdAtMs": ticket.created_at_ms,
-        "expiresAtMs": ticket.expires_at_ms,
-    });
     let responder = call.responder();
     if call.bool("twoPhase") == Some(true) {
         responder.ok(&json!({
@@ -197,20 +190,10 @@ fn request(call: &Call<'_>) -> Result<Reply, RpcError> {
         // It expired before we could wait for it.
         last.ok(&ticket.outcome());
     }
-    if someone_decides(call.gateway) {
-        let hub = &call.gateway.hub;
-        hub.publish(Event::ExecApprovalRequested, &payload.to_string());
-    } else {
+    if !call.gateway.show_approval(&ticket) {
         approvals.abandon(&ticket.id);
     }
     Ok(Reply::Later)
-}
-
-/// Whether anybody is connected who may decide.
-fn someone_decides(gateway: &Gateway) -> bool {
-    let event = Event::ExecApprovalRequested;
-    let clients = gateway.hub.clients();
-    clients.iter().any(|c| event.reaches(c.role, &c.scopes))
 }
 
 /// What the parameters ask about.

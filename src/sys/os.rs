@@ -11,7 +11,9 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// Allocator arenas. glibc would make eight per core, each of which keeps what its threads freed.
@@ -57,6 +59,42 @@ pub fn kill(pid: u32, signal: i32) -> io::Result<()> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: kill takes plain integers.
     check(unsafe { libc::kill(pid, signal) })
+}
+
+/// Sends signal number `signal` to all processes of the group `group`.
+pub fn kill_group(group: u32, signal: i32) -> io::Result<()> {
+    // 0 is our own group, 1 is init's or, negated, everybody.
+    let group = i32::try_from(group)
+        .ok()
+        .filter(|g| *g > 1)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: kill takes plain integers.
+    check(unsafe { libc::kill(-group, signal) })
+}
+
+/// Waits until the child `pid` has ended, and leaves it to be asked for its status: its id, and that of its
+/// group, stay taken until then.
+pub fn wait_ended(pid: u32) -> io::Result<()> {
+    let pid = libc::id_t::from(pid);
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let flags = libc::WEXITED | libc::WNOWAIT;
+        // SAFETY: the buffer is of the type that the call fills.
+        match check(unsafe { libc::waitid(libc::P_PID, pid, info.as_mut_ptr(), flags) }) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Has `command` start in the open folder `dir`, whatever is at its path by then.
+pub fn start_in(command: &mut Command, dir: File) {
+    let enter = move || {
+        // SAFETY: the descriptor is open as long as `dir`, which the closure owns.
+        check(unsafe { libc::fchdir(dir.as_raw_fd()) })
+    };
+    // SAFETY: between fork and exec, the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(enter) };
 }
 
 /// Takes the exclusive lock on `file` if nobody holds it; whether it was free.
@@ -326,6 +364,41 @@ mod tests {
             );
         }
         assert!(kill(std::process::id(), 0).is_ok());
+    }
+
+    #[test]
+    fn a_group_that_everybody_is_in_is_never_signalled() {
+        for group in [0, 1, u32::MAX, 1 << 31] {
+            let error = kill_group(group, 0).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn a_child_starts_in_the_folder_that_was_opened() {
+        let dir = std::env::temp_dir().join(format!("openclaw-os-{}", super::super::id::uuid()));
+        std::fs::create_dir_all(dir.join("a")).unwrap();
+        let open = File::open(dir.join("a")).unwrap();
+        std::fs::rename(dir.join("a"), dir.join("b")).unwrap();
+        let mut command = Command::new("/bin/sh");
+        start_in(command.args(["-c", "pwd -P"]), open);
+        let output = command.output().unwrap();
+        let there = dir.canonicalize().unwrap().join("b");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).trim(),
+            there.to_str().unwrap()
+        );
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn an_ended_child_keeps_its_id_until_it_is_asked() {
+        let mut child = Command::new("true").spawn().unwrap();
+        wait_ended(child.id()).unwrap();
+        wait_ended(child.id()).unwrap();
+        assert!(kill(child.id(), 0).is_ok());
+        assert!(child.wait().unwrap().success());
+        assert!(wait_ended(child.id()).is_err());
     }
 
     #[test]

@@ -14,6 +14,8 @@ const MAX_COMMAND_LINE: u64 = 4096;
 /// The signals that the gateway sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// As Ctrl-C does.
+    Int,
     /// Please end.
     Term,
     /// End at once; cannot be caught.
@@ -25,6 +27,7 @@ pub enum Signal {
 impl Signal {
     fn number(self) -> i32 {
         match self {
+            Signal::Int => libc::SIGINT,
             Signal::Term => libc::SIGTERM,
             Signal::Kill => libc::SIGKILL,
             Signal::Usr1 => libc::SIGUSR1,
@@ -35,6 +38,7 @@ impl Signal {
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Signal::Int => "SIGINT",
             Signal::Term => "SIGTERM",
             Signal::Kill => "SIGKILL",
             Signal::Usr1 => "SIGUSR1",
@@ -45,6 +49,12 @@ impl fmt::Display for Signal {
 /// Sends `signal` to the process `pid`, and to no other.
 pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     os::kill(pid, signal.number())
+}
+
+/// Sends `signal` to the process group that `leader` leads. The leader must not have been waited for yet:
+/// until then the id is nobody else's.
+pub fn signal_group(leader: u32, signal: Signal) -> io::Result<()> {
+    os::kill_group(leader, signal.number())
 }
 
 /// Whether the process `pid` is there and has not ended. One of another user counts.

@@ -4,6 +4,7 @@
 //! all is `policy`'s.
 
 mod edit;
+pub mod exec;
 mod files;
 mod patch;
 pub mod policy;

@@ -35,9 +35,12 @@ pub static AGENT_EXEC: Object = object(&[
     choice("ask", &["off", "on-miss", "always"]),
     text("node"),
     texts("pathPrepend"),
-    texts("safeBins"),
-    texts("safeBinTrustedDirs"),
-    map("safeBinProfiles", &Kind::Object(&SAFE_BIN_PROFILE)),
+    texts("envAllow")
+        .ours()
+        .about("Variables that a model may set for a command."),
+    texts("safeBins").unused(),
+    texts("safeBinTrustedDirs").unused(),
+    map("safeBinProfiles", &Kind::Object(&SAFE_BIN_PROFILE)).unused(),
     whole("backgroundMs").above(0.0),
     whole("timeoutSec").above(0.0),
     whole("cleanupMs").above(0.0),
@@ -260,9 +263,12 @@ pub static EXEC: Object = object(&[
     choice("ask", &["off", "on-miss", "always"]).about("When a person is asked first."),
     text("node").about("Node on which commands run."),
     texts("pathPrepend").about("Folders put before PATH."),
-    texts("safeBins").about("Programs that need no approval when they only read their input."),
-    texts("safeBinTrustedDirs"),
-    map("safeBinProfiles", &Kind::Object(&SAFE_BIN_PROFILE)),
+    texts("envAllow")
+        .ours()
+        .about("Variables that a model may set for a command, `*` for any rest."),
+    texts("safeBins").unused(),
+    texts("safeBinTrustedDirs").unused(),
+    map("safeBinProfiles", &Kind::Object(&SAFE_BIN_PROFILE)).unused(),
     whole("backgroundMs")
         .above(0.0)
         .default("10000")
