@@ -354,15 +354,12 @@ impl Running {
         let end = loop {
             match requests.recv() {
                 Ok(Request::Reload) => self.reloader.check_now(),
-                Ok(Request::Restart(why)) if why == "SIGUSR1" && !self.may_restart() => {
-                    log::warn!(target: "gateway", "SIGUSR1 ignored: commands.restart is false");
-                }
                 Ok(Request::Restart(why)) => {
                     log::info!(target: "gateway", "received {why}; restarting");
                     break End::Restart;
                 }
                 Ok(Request::RestartBySignal) => {
-                    if self.gateway.config.current().bool("commands.restart", true) {
+                    if self.may_restart() {
                         log::info!(target: "gateway", "received SIGUSR1; restarting");
                         break End::Restart;
                     }
