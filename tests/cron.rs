@@ -71,7 +71,7 @@ fn a_run_that_is_killed_is_recorded_and_not_repeated() {
     let home = home(&model, "0m");
     let mut gateway = home.start();
     let mut client = gateway.admin();
-    let job = add(&mut client, hourly(800, "hold"));
+    let job = add(&mut client, hourly(3000, "hold"));
     let id = &job["id"];
     client.event("cron", |p| p["jobId"] == *id && p["action"] == "started");
     model.wait_requests(1);
@@ -119,7 +119,7 @@ fn a_run_that_came_due_while_the_gateway_was_dead_runs_once() {
     let home = home(&model, "0m");
     let mut gateway = home.start();
     let mut client = gateway.admin();
-    let job = add(&mut client, hourly(1000, "late"));
+    let job = add(&mut client, hourly(2500, "late"));
     let (id, due) = (
         &job["id"],
         job["state"]["nextRunAtMs"].as_u64().expect("a next run"),
@@ -148,11 +148,56 @@ fn a_run_that_came_due_while_the_gateway_was_dead_runs_once() {
 }
 
 #[test]
+fn kills_around_the_time_of_a_run_neither_skip_nor_double_it() {
+    let model = Model::scripted(|_| Reply::text("done"));
+    let home = home(&model, "0m");
+    let mut gateway = home.start();
+    for round in 0..12u64 {
+        let mut client = gateway.admin();
+        let name = format!("round-{round}");
+        let job = add(&mut client, hourly(1200, &name));
+        let (id, due) = (
+            &job["id"],
+            job["state"]["nextRunAtMs"].as_u64().expect("a next run"),
+        );
+        assert!(due < now_ms() + 5000, "{job}");
+        // From shortly before to shortly after.
+        wait_until(due + round * 8 - 30);
+        gateway.kill_now();
+        gateway = home.start();
+        let mut client = gateway.admin();
+        let entries = log_of(&mut client, id, 1);
+        let asked = model
+            .requests()
+            .iter()
+            .filter(|r| model::last_user_text(r).contains(&name))
+            .count();
+        match entries[0]["status"].as_str() {
+            Some("ok") => assert_eq!(asked, 1, "{name}: {entries:?}"),
+            _ => assert!(
+                asked <= 1
+                    && entries[0]["error"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .starts_with("interrupted"),
+                "{name}: {entries:?}"
+            ),
+        }
+        // Nothing more comes of it: another run goes through in between.
+        let between = add(&mut client, hourly(HOUR, "between"));
+        ok(&client.call("cron.run", json!({"id": between["id"]})));
+        assert_eq!(log(&mut client, id).len(), 1, "{name}");
+        let next = state(&mut client, id)["nextRunAtMs"].as_u64();
+        assert!(next.is_some_and(|at| at > due), "{name}: {next:?}");
+    }
+}
+
+#[test]
 fn a_restart_before_the_time_is_not_early() {
     let model = Model::scripted(|_| Reply::text("done"));
     let home = home(&model, "0m");
     let mut gateway = home.start();
-    let job = add(&mut gateway.admin(), hourly(2500, "later"));
+    let job = add(&mut gateway.admin(), hourly(4000, "later"));
     let (id, due) = (
         &job["id"],
         job["state"]["nextRunAtMs"].as_u64().expect("a next run"),

@@ -157,6 +157,31 @@ impl Ended<'_> {
     }
 }
 
+/// A run whose end was logged, by a process that then ended before the job was stored; true when that
+/// removes the job.
+pub fn adopt(job: &mut Job, entry: &Object, started: u64, now: u64) -> bool {
+    let text = |key: &str| entry.get(key).and_then(Value::as_str);
+    let outcome = Outcome {
+        status: match text("status") {
+            Some("ok") => Status::Ok,
+            Some("skipped") => Status::Skipped,
+            _ => Status::Error,
+        },
+        error: text("error").map(str::to_string),
+        delivered: entry.get("delivered").and_then(Value::as_bool),
+        ..Outcome::default()
+    };
+    let duration = entry.get("durationMs").and_then(Value::as_u64).unwrap_or(0);
+    Ended {
+        outcome: &outcome,
+        started,
+        duration,
+        now,
+    }
+    .apply(job);
+    was_due(job, started) && job.deletes_after_run() && outcome.status == Status::Ok
+}
+
 /// A run whose process ended before it did. It is not repeated.
 pub fn interrupt(job: &mut Job, started: u64, now: u64) -> Object {
     log::warn!(target: "cron", "job {} was interrupted by the end of the gateway", job.id());

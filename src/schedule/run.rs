@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::{Value, json};
 
-use super::Error;
-use super::ended::{Ended, begin, interrupt, pass_over, replan, schedule_error, was_due};
+use super::ended::{Ended, adopt, begin, interrupt, pass_over, replan, schedule_error, was_due};
 use super::job::{Job, Missed, Object, Payload};
 use super::service::{Due, Inner, Outcome, Run, Running, Service, Status};
+use super::{Error, Settings};
 
+use crate::state::cron_store::CronStore;
 use crate::sys::sync;
 
 /// Lateness in ms from which a run counts as missed: a busy host is not yet an outage.
@@ -133,8 +134,12 @@ impl Service {
         let sane = look.doubt.is_none();
         if sane && inner.broken().is_none() && inner.retry_at.is_none_or(|at| mono >= at) {
             inner.retry_at = None;
-            plan(&mut inner, wall, look.rebased, &mut ended);
+            plan(&mut inner, &self.deps.store, wall, look.rebased, &mut ended);
             collect(&mut inner, wall, &mut ended);
+            // First the log: what is in it is taken up at the next start, what is not is lost.
+            ended
+                .iter()
+                .for_each(|entry| self.log_run(entry, &settings));
             self.start_queued(&mut inner, settings.max_concurrent, &mut started);
             if inner.dirty {
                 self.save_or_retry(&mut inner);
@@ -146,7 +151,9 @@ impl Service {
         }
         self.publish(&inner);
         drop(inner);
-        ended.iter().for_each(|entry| drop(self.tell(entry)));
+        for entry in ended {
+            (self.deps.events)(&event(entry));
+        }
         started.into_iter().for_each(|start| self.spawn(start));
         if sweep {
             self.sweep(settings.retention_ms);
@@ -351,6 +358,7 @@ impl Service {
     /// Stores how a run ended. `thread`: its thread is over; else it was given up.
     fn finish(&self, id: &str, serial: u64, outcome: &Outcome, thread: bool) {
         let (wall, mono) = (self.deps.clock.wall(), self.deps.clock.mono());
+        let settings = (self.deps.settings)();
         let mut inner = self.lock();
         if thread {
             inner.threads -= 1;
@@ -388,6 +396,7 @@ impl Service {
             // Removed while it ran: the log remembers.
             Err(_) => ended.plain_entry(id),
         };
+        self.log_run(&entry, &settings);
         self.save_or_retry(&mut inner);
         if outcome.session_key.is_some() {
             inner.sweep_at.get_or_insert(mono + SWEEP_MS);
@@ -399,7 +408,8 @@ impl Service {
             let why = outcome.error.as_deref().unwrap_or("no reason given");
             log::warn!(target: "cron", "job {id} failed: {why}");
         }
-        let event = self.tell(&entry);
+        let event = event(entry);
+        (self.deps.events)(&event);
         if let Some(job) = over {
             self.deps.executor.finished(&job, &event);
         }
@@ -411,21 +421,20 @@ impl Service {
         self.idle.notify_all();
     }
 
-    /// Logs the end of a run, then says so; the event.
-    fn tell(&self, entry: &Object) -> Value {
+    /// Adds the end of a run to the log, unless it is the last line already.
+    fn log_run(&self, entry: &Object, settings: &Settings) {
         let id = entry
             .get("jobId")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let limits = (self.deps.settings)().log;
-        if let Err(e) = self.deps.store.append_run(id, entry, limits) {
+        if last_entry(&self.deps.store, id)
+            .is_some_and(|last| last.get("runAtMs") == entry.get("runAtMs"))
+        {
+            return;
+        }
+        if let Err(e) = self.deps.store.append_run(id, entry, settings.log) {
             log::warn!(target: "cron", "run log of job {id}: {e}");
         }
-        let mut event = entry.clone();
-        event.remove("ts");
-        let event = Value::Object(event);
-        (self.deps.events)(&event);
-        event
     }
 
     fn save_or_retry(&self, inner: &mut Inner) {
@@ -449,17 +458,38 @@ impl Service {
     }
 }
 
+/// The event that tells of the end of a run.
+fn event(mut entry: Object) -> Value {
+    entry.remove("ts");
+    Value::Object(entry)
+}
+
+/// The last line of a job's log.
+fn last_entry(store: &CronStore, id: &str) -> Option<Object> {
+    store.last_run(id).ok().flatten()
+}
+
 /// Gives times to jobs that lack one, and takes up what the last process left behind.
-fn plan(inner: &mut Inner, now: u64, rebased: bool, ended: &mut Vec<Object>) {
+fn plan(inner: &mut Inner, store: &CronStore, now: u64, rebased: bool, ended: &mut Vec<Object>) {
     if std::mem::take(&mut inner.fresh) {
         log::info!(target: "cron", "started: {} jobs", inner.jobs.len());
     }
     let mut dirty = false;
+    let mut over = Vec::new();
     for job in &mut inner.jobs {
         let running = inner.running.contains_key(job.id());
         if let Some(started) = job.running_at().filter(|_| !running) {
             // The process that ran it is gone. (Not only at the start: the file may be edited.)
-            ended.push(interrupt(job, started, now));
+            match last_entry(store, job.id()).filter(|e| e.get("runAtMs") == Some(&json!(started)))
+            {
+                // It got as far as the log.
+                Some(entry) => {
+                    if adopt(job, &entry, started, now) {
+                        over.push(job.id().to_string());
+                    }
+                }
+                None => ended.push(interrupt(job, started, now)),
+            }
             dirty = true;
         }
         if !job.enabled() {
@@ -472,6 +502,9 @@ fn plan(inner: &mut Inner, now: u64, rebased: bool, ended: &mut Vec<Object>) {
             };
         }
     }
+    inner
+        .jobs
+        .retain(|job| !over.iter().any(|id| id == job.id()));
     inner.dirty |= dirty;
 }
 

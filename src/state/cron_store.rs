@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -18,6 +18,8 @@ use crate::sys::file::{self, Stamp};
 const MAX_JOBS_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of one run log that are read: twice what it is pruned to.
 const MAX_LOG_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes from the end of a run log among which its last line is looked for.
+const LAST_BYTES: u64 = 64 * 1024;
 /// Run logs that are read for a question about all jobs.
 const MAX_LOGS: usize = 1000;
 
@@ -203,6 +205,13 @@ impl CronStore {
         Ok(entries)
     }
 
+    /// The last finished run of `job`. Costs the same however long the log is.
+    pub fn last_run(&self, job: &str) -> Result<Option<Object>, Error> {
+        let path = self.log_path(job)?;
+        let tail = read_tail(&path, LAST_BYTES).map_err(|e| Error::Io(path, e))?;
+        Ok(entries(&tail).last())
+    }
+
     /// The finished runs of all jobs that left a log, also of those that are gone.
     pub fn all_runs(&self) -> Result<Vec<Object>, Error> {
         let io = |e| Error::Io(self.runs.clone(), e);
@@ -228,7 +237,6 @@ impl CronStore {
 }
 
 fn ends_with_newline(path: &Path) -> io::Result<bool> {
-    use std::io::{Read, Seek, SeekFrom};
     let mut f = match fs::File::open(path) {
         Ok(f) => f,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -252,14 +260,32 @@ fn prune(path: &Path, limits: LogLimits) -> io::Result<()> {
 }
 
 fn read_log(path: &Path) -> io::Result<Vec<Object>> {
-    let bytes = match file::read_bounded(path, MAX_LOG_BYTES) {
-        Ok(b) => b,
+    match file::read_bounded(path, MAX_LOG_BYTES) {
+        Ok(bytes) => Ok(entries(&bytes).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
+/// The last `max` bytes of the file at `path`; none when it is missing.
+fn read_tail(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut f = match fs::File::open(path) {
+        Ok(f) => f,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
     };
-    let entries = String::from_utf8_lossy(&bytes)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Object>(line).ok())
+    let len = f.metadata()?.len();
+    f.seek(SeekFrom::Start(len.saturating_sub(max)))?;
+    let mut bytes = Vec::new();
+    f.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The lines of a log that are finished runs.
+fn entries(bytes: &[u8]) -> impl Iterator<Item = Object> {
+    bytes
+        .split(|b| *b == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Object>(line).ok())
         .filter(|e| {
             e.get("action").and_then(Value::as_str) == Some("finished")
                 && e.get("ts").is_some_and(Value::is_number)
@@ -267,8 +293,6 @@ fn read_log(path: &Path) -> io::Result<Vec<Object>> {
                     .and_then(Value::as_str)
                     .is_some_and(|id| !id.trim().is_empty())
         })
-        .collect();
-    Ok(entries)
 }
 
 #[cfg(test)]
@@ -366,6 +390,8 @@ mod tests {
         fs::write(&log, &text[..text.len() - 5]).unwrap();
         store.append_run("a", &run("a", 21), limits).unwrap();
         let last = store.runs("a").unwrap();
+        assert_eq!(store.last_run("a").unwrap().unwrap()["ts"], 21);
+        assert_eq!(store.last_run("none").unwrap(), None);
         assert_eq!(last.last().unwrap()["ts"], 21);
         store.append_run("b", &run("b", 1), limits).unwrap();
         assert_eq!(store.all_runs().unwrap().len(), last.len() + 1);

@@ -189,7 +189,7 @@ impl Jobs {
     /// What came of a turn, and where it goes.
     fn outcome(&self, job: &Job, agent: &str, key: String, result: RunResult) -> Outcome {
         let text = result.text();
-        let summary = summary(&text);
+        let summary = clipped(&text);
         let asked = !result.model.is_empty();
         let mut out = Outcome {
             status: Status::Ok,
@@ -208,7 +208,7 @@ impl Jobs {
         let failure = result.error.or(result.refused).or(stopped);
         if let Some(why) = &failure {
             out.status = Status::Error;
-            out.error = Some(why.clone());
+            out.error = clipped(why);
         }
         match job.delivery_mode() {
             Mode::None => out.delivered = Some(false),
@@ -322,7 +322,7 @@ fn prompt(config: &Config, job: &Job, message: &str) -> String {
     text
 }
 
-fn summary(text: &str) -> Option<String> {
+fn clipped(text: &str) -> Option<String> {
     let text = text.trim();
     match text.char_indices().nth(SUMMARY_CHARS) {
         _ if text.is_empty() => None,

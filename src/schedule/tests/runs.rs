@@ -350,3 +350,47 @@ fn a_panicking_run_is_a_failed_run() {
         (&json!("finished"), &json!("error"))
     );
 }
+
+// Found by killing the gateway around a run: its end was stored and then missing in the log.
+#[test]
+fn a_run_that_got_as_far_as_the_log_has_ended() {
+    let dir = Folder::new();
+    let rig = Rig::new(&dir);
+    let id = rig.minutely(json!({}));
+    let at = crate::sys::clock::iso(NOW + MINUTE);
+    let once = rig.add(json!({"name": "o", "schedule": {"kind": "at", "at": at}}));
+    rig.settings.lock().unwrap().max_concurrent = 2;
+    let _gate = rig.hold();
+    rig.pass(MINUTE);
+    rig.begins();
+    rig.begins();
+    // The log is written, then the process dies before the job is.
+    let store = CronStore::new(dir.path().join("cron/jobs.json"));
+    for id in [&id, &once] {
+        let line = json!({"ts": NOW + MINUTE + 5, "jobId": id, "action": "finished", "status": "ok", "runAtMs": NOW + MINUTE, "durationMs": 5});
+        store
+            .append_run(id, line.as_object().unwrap(), LogLimits::default())
+            .unwrap();
+    }
+    let rig = Rig::at(&dir, NOW + MINUTE + SECOND);
+    rig.service.work();
+    rig.nothing_runs();
+    let state = rig.state(&id);
+    assert_eq!(
+        (
+            &state["lastStatus"],
+            &state["lastDurationMs"],
+            &state["runningAtMs"]
+        ),
+        (&json!("ok"), &json!(5), &Value::Null)
+    );
+    assert_eq!(
+        (&state["consecutiveErrors"], &state["nextRunAtMs"]),
+        (&json!(0), &json!(NOW + 2 * MINUTE))
+    );
+    assert!(
+        rig.service.job(&once).is_none(),
+        "it went well and is removed"
+    );
+    assert_eq!((rig.log(&id).len(), rig.log(&once).len()), (1, 1));
+}
