@@ -6,6 +6,7 @@
 mod edit;
 pub mod exec;
 mod files;
+mod memory;
 mod patch;
 pub mod policy;
 mod read;
@@ -152,6 +153,8 @@ impl Registry {
             Arc::new(write::Write),
             Arc::new(edit::Edit),
             Arc::new(patch::ApplyPatch),
+            Arc::new(memory::Search),
+            Arc::new(memory::Get),
         ])
     }
 
