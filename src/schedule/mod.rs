@@ -4,6 +4,7 @@
 //! gateway's clock thread drives it; runs happen on threads of their own.
 
 pub mod clock;
+mod due;
 mod ended;
 pub mod expr;
 pub mod heartbeat;

@@ -1,4 +1,4 @@
-//! What is due, how a run starts and how it ends.
+//! How a run starts and how it ends; which are due is due.rs.
 //!
 //! The order is the promise: that a run has started, and when the next one is, is on disk before anything
 //! is done. A crash in the middle leaves a run that is known to have been interrupted, never one that is
@@ -12,16 +12,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde_json::{Value, json};
 
-use super::ended::{Ended, adopt, begin, interrupt, pass_over, replan, schedule_error, was_due};
-use super::job::{Job, Missed, Object, Payload};
-use super::service::{Due, Inner, Outcome, Run, Running, Service, Status};
+use super::due::{collect, last_entry, plan};
+use super::ended::{Ended, begin, was_due};
+use super::job::{Job, Object, Payload};
+use super::service::{Inner, Outcome, Run, Running, Service, Status};
 use super::{Error, Settings};
 
-use crate::state::cron_store::CronStore;
 use crate::sys::sync;
 
-/// Lateness in ms from which a run counts as missed: a busy host is not yet an outage.
-pub const MISSED_AFTER_MS: u64 = 60_000;
 /// Ms after which a run is given up when its job names no `timeoutSeconds`.
 pub const RUN_TIMEOUT_MS: u64 = 600_000;
 /// Threads of runs at a time, those included that were given up and have not ended.
@@ -462,86 +460,4 @@ impl Service {
 fn event(mut entry: Object) -> Value {
     entry.remove("ts");
     Value::Object(entry)
-}
-
-/// The last line of a job's log.
-fn last_entry(store: &CronStore, id: &str) -> Option<Object> {
-    store.last_run(id).ok().flatten()
-}
-
-/// Gives times to jobs that lack one, and takes up what the last process left behind.
-fn plan(inner: &mut Inner, store: &CronStore, now: u64, rebased: bool, ended: &mut Vec<Object>) {
-    if std::mem::take(&mut inner.fresh) {
-        log::info!(target: "cron", "started: {} jobs", inner.jobs.len());
-    }
-    let mut dirty = false;
-    let mut over = Vec::new();
-    for job in &mut inner.jobs {
-        let running = inner.running.contains_key(job.id());
-        if let Some(started) = job.running_at().filter(|_| !running) {
-            // The process that ran it is gone. (Not only at the start: the file may be edited.)
-            match last_entry(store, job.id()).filter(|e| e.get("runAtMs") == Some(&json!(started)))
-            {
-                // It got as far as the log.
-                Some(entry) => {
-                    if adopt(job, &entry, started, now) {
-                        over.push(job.id().to_string());
-                    }
-                }
-                None => ended.push(interrupt(job, started, now)),
-            }
-            dirty = true;
-        }
-        if !job.enabled() {
-            dirty |= job.next_run().is_some();
-            job.set_next(None);
-        } else if (rebased && !job.is_once()) || (job.next_run().is_none() && !running) {
-            dirty |= match job.when().map(|_| ()).map_err(str::to_string) {
-                Ok(()) => replan(job, now),
-                Err(why) => schedule_error(job, &why),
-            };
-        }
-    }
-    inner
-        .jobs
-        .retain(|job| !over.iter().any(|id| id == job.id()));
-    inner.dirty |= dirty;
-}
-
-/// Queues what is due, and passes over what was missed and is not to be made up for.
-fn collect(inner: &mut Inner, now: u64, ended: &mut Vec<Object>) {
-    let mut due: Vec<Due> = Vec::new();
-    for i in 0..inner.jobs.len() {
-        let job = &inner.jobs[i];
-        let id = job.id();
-        let Some(next) = job.next_run().filter(|next| *next <= now && job.enabled()) else {
-            continue;
-        };
-        if inner.running.contains_key(id) || inner.is_queued(id) {
-            continue;
-        }
-        let late = now - next;
-        let made_up_for = match job.missed() {
-            Missed::Once => true,
-            Missed::Skip => false,
-            Missed::Within(ms) => late <= ms,
-        };
-        if late <= MISSED_AFTER_MS || made_up_for {
-            due.push(Due {
-                id: id.to_string(),
-                due: next,
-            });
-        } else {
-            ended.push(pass_over(&mut inner.jobs[i], late, now));
-            inner.dirty = true;
-        }
-    }
-    due.sort_by_key(|d| d.due);
-    inner.queue.extend(due);
-}
-
-impl Inner {
-    pub(super) fn is_queued(&self, id: &str) -> bool {
-        self.queue.iter().any(|d| d.id == id)
-    }
 }
