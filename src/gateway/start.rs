@@ -32,8 +32,6 @@ use crate::sys::{clock, file, net, os};
 
 /// How long another gateway on the same state directory may take to end.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The port when nothing says otherwise.
-pub const DEFAULT_PORT: u16 = 18789;
 
 /// Why the gateway does not run.
 #[derive(Debug)]
@@ -423,25 +421,22 @@ fn bind_mode(options: &RunOptions, config: &Config) -> Result<Bind, StartError> 
         .ok_or_else(unknown)
 }
 
-/// `--port`, then `OPENCLAW_GATEWAY_PORT`, then `gateway.port`, then [`DEFAULT_PORT`].
+/// The port by [`config::gateway_port`]. What names one wrongly is an error here, while clients look past it.
 pub fn port(options: &RunOptions, config: &Config) -> Result<u16, StartError> {
-    if let Some(p) = options.port {
-        return Ok(p);
+    let names = ["OPENCLAW_GATEWAY_PORT", "CLAWDBOT_GATEWAY_PORT"];
+    let named = names.iter().find_map(|n| Some((*n, config.env().text(n)?)));
+    if let (None, Some((name, text))) = (options.port, named)
+        && text.parse::<u16>().map_or(true, |p| p == 0)
+    {
+        let text = format!("{name} is no port number: {text:?}; use 1 to 65535");
+        return Err(StartError::Failed(text));
     }
-    let from_env = config
-        .env()
-        .text("OPENCLAW_GATEWAY_PORT")
-        .or_else(|| config.env().text("CLAWDBOT_GATEWAY_PORT"));
-    if let Some(text) = from_env {
-        return text.trim().parse().map_err(|_| {
-            StartError::Failed(format!(
-                "OPENCLAW_GATEWAY_PORT is no port number: {text:?}; use 1 to 65535"
-            ))
-        });
+    let configured = config.u64("gateway.port", 1);
+    if options.port.is_none() && named.is_none() && u16::try_from(configured).is_err() {
+        let text = format!("gateway.port is {configured}; use 1 to 65535");
+        return Err(StartError::Failed(text));
     }
-    let configured = config.u64("gateway.port", u64::from(DEFAULT_PORT));
-    u16::try_from(configured)
-        .map_err(|_| StartError::Failed(format!("gateway.port is {configured}; use 1 to 65535")))
+    Ok(config::gateway_port(options.port, config))
 }
 
 /// The credential in force: flag, then config, then environment, then the one that the gateway keeps.
