@@ -164,7 +164,16 @@ impl Jobs {
             },
         };
         let base = format!("agent:{agent}:cron:{}", job.id().to_lowercase());
-        let key = format!("{base}:run:{}", id::uuid());
+        let session_id = id::uuid();
+        let key = format!("{base}:run:{session_id}");
+        let label = json!(format!("Cron: {}", job.name()));
+        let opened = self.sessions.update(&key, |entry| {
+            entry.insert("sessionId".into(), json!(session_id));
+            entry.insert("label".into(), label);
+        });
+        if let Err(e) = opened {
+            return Outcome::error(format!("the session of the run cannot be stored: {e}"));
+        }
         let mut request =
             RunRequest::new(&agent, prompt(&config, job, turn.message), Source::System);
         request.session_key = Some(key.clone());
@@ -176,7 +185,7 @@ impl Jobs {
         let keep = Box::new(|_: &str| false);
         match turns::run(&self.runs, request, keep, &run.cancelled, Reason::Timeout) {
             Ok(result) => {
-                self.label(job, &base, &key, &result.session_id);
+                self.show_last(job, &base, &key);
                 self.outcome(job, &agent, key, result)
             }
             Err(why) => Outcome {
@@ -259,21 +268,17 @@ impl Jobs {
         self.notes.push(&key, note).map(drop)
     }
 
-    /// Gives the run's session, and the one that stands for the job, the job's name.
-    fn label(&self, job: &Job, base: &str, key: &str, session_id: &str) {
-        let label = json!(format!("Cron: {}", job.name()));
-        let labelled = self.sessions.update_session(key, session_id, |entry| {
-            entry.insert("label".into(), label.clone());
-        });
-        let stored = labelled.and_then(|entry| match entry {
-            // Both show the last run's transcript.
+    /// The session that stands for the job shows its last run.
+    fn show_last(&self, job: &Job, base: &str, key: &str) {
+        let run = self.sessions.get(key);
+        let shown = run.and_then(|run| match run {
             Some(run) => self
                 .sessions
                 .update(base, |entry| *entry = run.map().clone())
                 .map(drop),
             None => Ok(()),
         });
-        if let Err(e) = stored {
+        if let Err(e) = shown {
             log::warn!(target: "cron", "session of job {}: {e}", job.id());
         }
     }
@@ -423,6 +428,7 @@ mod tests {
         let entry = |key: &str| rig.jobs.sessions.get(key).unwrap().unwrap();
         let base = entry("agent:main:cron:j1");
         assert_eq!(base.session_id(), out.session_id.as_deref());
+        assert!(key.ends_with(base.session_id().unwrap()), "{key}");
         assert_eq!(
             (base.text("label"), entry(&key).text("label")),
             (Some("Cron: daily\nbrief"), Some("Cron: daily\nbrief"))
