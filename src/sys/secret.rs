@@ -16,11 +16,22 @@ mod tests {
     use super::same;
 
     #[test]
-    fn equal_only_when_equal() {
-        assert!(same("", ""));
-        assert!(same("token", "token"));
-        assert!(!same("token", "toke"));
-        assert!(!same("token", "tokem"));
-        assert!(!same("", "x"));
+    fn sl_05_secrets_are_equal_only_when_equal_whatever_their_length() {
+        for length in 0..=64 {
+            let secret = "s".repeat(length);
+            assert!(same(&secret, &secret));
+            for other in 0..=64 {
+                let prefix = "s".repeat(other);
+                assert_eq!(
+                    same(&secret, &prefix),
+                    length == other,
+                    "{length} and {other}"
+                );
+            }
+            assert!(!same(
+                &secret,
+                &format!("{}t", &secret[..length.saturating_sub(1)])
+            ));
+        }
     }
 }
