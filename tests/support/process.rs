@@ -46,14 +46,8 @@ pub struct Home {
 impl Home {
     /// An empty home: no state directory, no config.
     pub fn new() -> Home {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "openclaw-test-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::SeqCst)
-        );
-        let root = std::env::temp_dir().join(name);
-        let _ = fs::remove_dir_all(&root);
+        let name = openclaw_gateway::sys::id::hex(&openclaw_gateway::sys::id::random::<6>());
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("home-{name}"));
         fs::create_dir_all(root.join("tmp")).expect("create the home");
         fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).expect("chmod the home");
         Home {
