@@ -10,6 +10,7 @@ use crate::config::agents::{self, ModelRef};
 use crate::config::{Config, Env};
 use crate::state::Paths;
 use crate::state::auth_profiles::Profiles;
+use crate::state::sessions::{Choice, ModelChoice};
 use crate::sys::clock;
 
 /// Context windows below this are refused, in tokens.
@@ -142,6 +143,23 @@ pub fn choices(config: &Config, agent: &str) -> Vec<ModelRef> {
 /// Whether a person may switch `agent` to `model`.
 pub fn may_choose(config: &Config, agent: &str, model: &ModelRef) -> bool {
     choices(config, agent).contains(model)
+}
+
+/// What the name of a model stands for, for those who put one into a session.
+pub struct ByName<'c> {
+    pub config: &'c Config,
+    pub agent: &'c str,
+}
+
+impl ModelChoice for ByName<'_> {
+    fn choose(&self, name: &str) -> Result<Choice, String> {
+        let chosen = agents::resolve(self.config, name);
+        Ok(Choice {
+            is_default: chosen == primary(self.config, self.agent),
+            provider: chosen.provider,
+            model: chosen.model,
+        })
+    }
 }
 
 /// The model that `agent` runs when its session says nothing else. As long as none is configured, and

@@ -10,7 +10,7 @@ use crate::agent::models;
 use crate::config::{self, Config};
 use crate::protocol::shape::{Field, Kind, Shape, at_least, opt, req};
 use crate::protocol::{RpcError, Scope};
-use crate::state::sessions::{Choice, Compacted, Entry, Filter, ModelChoice, row};
+use crate::state::sessions::{Compacted, Entry, Filter, row};
 use crate::state::{session_key, transcript};
 use crate::sys::clock;
 
@@ -297,24 +297,6 @@ fn unreadable(path: &Path, e: &std::io::Error) -> RpcError {
     RpcError::unavailable(format!("transcript {}: {e}", path.display()))
 }
 
-/// What a model's name means for `sessions.patch`.
-struct Models<'c> {
-    config: &'c Config,
-    agent: String,
-}
-
-impl ModelChoice for Models<'_> {
-    fn choose(&self, name: &str) -> Result<Choice, String> {
-        let chosen = config::agents::resolve(self.config, name);
-        let is_default = chosen == models::primary(self.config, &self.agent);
-        Ok(Choice {
-            provider: chosen.provider,
-            model: chosen.model,
-            is_default,
-        })
-    }
-}
-
 fn refuse_webchat(call: &Call<'_>, verb: &str) -> Result<(), RpcError> {
     match call.client.is_webchat() {
         true => Err(RpcError::invalid(format!(
@@ -331,12 +313,12 @@ fn patch(call: &Call<'_>) -> Result<Reply, RpcError> {
     let agent = session_key::agent_of(&key, &config::agents::default_id(&config));
     let mut settings = call.params.as_object().cloned().unwrap_or_default();
     settings.remove("key");
-    let models = Models {
+    let names = models::ByName {
         config: &config,
-        agent,
+        agent: &agent,
     };
-    let entry = call.gateway.sessions.patch(&key, &settings, &models)?;
-    let default = models::primary(&config, &models.agent);
+    let entry = call.gateway.sessions.patch(&key, &settings, &names)?;
+    let default = models::primary(&config, &agent);
     let provider = entry.text("providerOverride").unwrap_or(&default.provider);
     let model = entry.text("modelOverride").unwrap_or(&default.model);
     Ok(Reply::Value(json!({

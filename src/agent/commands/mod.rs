@@ -22,6 +22,7 @@ use crate::state::transcript::Line;
 use crate::sys::clock;
 
 use table::{Does, find};
+pub use text::card;
 
 /// Name of the field that marks a stored message as the answer to a command: no model gets to see it.
 pub const COMMAND_FIELD: &str = "openclawCommand";

@@ -8,7 +8,7 @@ use crate::agent::models;
 use crate::agent::prompt::default_thinking;
 use crate::config::agents::{self, ModelRef};
 use crate::protocol::RpcError;
-use crate::state::sessions::{Choice, ModelChoice, PatchError, thinking_level};
+use crate::state::sessions::{PatchError, thinking_level};
 
 /// A setting of the session that has a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,21 +162,10 @@ fn patch(
     value: Value,
 ) -> Result<crate::state::sessions::Entry, PatchError> {
     let patch = Map::from_iter([(field.to_string(), value)]);
+    let names = models::ByName {
+        config: view.config,
+        agent: &view.place.agent,
+    };
     let sessions = &view.runs.deps().sessions;
-    sessions.patch(&view.place.key, &patch, &Chooser(view))
-}
-
-/// What a model's name stands for, in the configuration of a run.
-struct Chooser<'a>(&'a View<'a>);
-
-impl ModelChoice for Chooser<'_> {
-    fn choose(&self, name: &str) -> Result<Choice, String> {
-        let View { config, place, .. } = self.0;
-        let chosen = agents::resolve(config, name);
-        Ok(Choice {
-            is_default: chosen == models::primary(config, &place.agent),
-            provider: chosen.provider,
-            model: chosen.model,
-        })
-    }
+    sessions.patch(&view.place.key, &patch, &names)
 }

@@ -11,6 +11,7 @@ use crate::agent::run::session::chosen_model;
 use crate::config::Config;
 use crate::config::agents::ModelRef;
 use crate::protocol::frame::clip;
+use crate::state::sessions::Entry;
 use crate::sys::clock;
 
 /// Longest word of a sender that is repeated, in bytes.
@@ -63,30 +64,33 @@ pub fn whoami(client_id: &str) -> String {
 
 /// `/status`.
 pub fn status(view: &View<'_>) -> String {
-    let number = |name: &str| view.entry.and_then(|e| e.number(name)).unwrap_or(0);
-    let level = |name: &str| view.entry.and_then(|e| e.text(name));
+    let waiting = view.runs.waiting(&view.place.key);
+    let card = card(view.config, &view.place.agent, &view.place.key, view.entry);
+    format!("{card}\n🪢 Queue: {waiting} waiting")
+}
+
+/// What a session is like: its model, how full its context is, how it answers.
+pub fn card(config: &Config, agent: &str, key: &str, entry: Option<&Entry>) -> String {
+    let number = |name: &str| entry.and_then(|e| e.number(name)).unwrap_or(0);
+    let level = |name: &str| entry.and_then(|e| e.text(name));
     let think = match level("thinkingLevel") {
         Some(level) => level.to_string(),
-        None => default_thinking(view.config, &view.place.agent)
-            .as_str()
-            .into(),
+        None => default_thinking(config, agent).as_str().into(),
     };
     let mut runtime = format!("⚙️ Runtime: direct · Think: {think}");
     if let Some(verbose) = level("verboseLevel").filter(|v| *v != "off") {
         let _ = write!(runtime, " · Verbose: {verbose}");
     }
+    let model = model_in(config, agent, entry);
     format!(
-        "🦞 OpenClaw {}\n🧠 Model: {}\n🧮 Tokens: {} in / {} out\n📚 Context: {} · 🧹 Compactions: {}\n\
-         🧵 Session: {} • updated {}\n{runtime}\n🪢 Queue: {} waiting",
+        "🦞 OpenClaw {}\n🧠 Model: {model}\n🧮 Tokens: {} in / {} out\n📚 Context: {} · 🧹 Compactions: {}\n\
+         🧵 Session: {key} • updated {}\n{runtime}",
         crate::VERSION,
-        model_of(view),
         number("inputTokens"),
         number("outputTokens"),
-        fill(view),
+        fill(config, &model, entry),
         number("compactionCount"),
-        view.place.key,
-        ago(view.entry.map(|e| e.updated_at())),
-        view.runs.waiting(&view.place.key),
+        ago(entry.map(Entry::updated_at)),
     )
 }
 
@@ -95,7 +99,7 @@ pub fn context(view: &View<'_>) -> String {
     format!(
         "🧠 Context: {} of {}. It holds the system prompt with the workspace's files, the conversation, and \
          what tools gave; the oldest turns leave first.",
-        fill(view),
+        fill(view.config, &model_of(view), view.entry),
         model_of(view)
     )
 }
@@ -158,16 +162,17 @@ pub fn unavailable(config: &Config, name: &str) -> String {
 
 /// The model that the session runs.
 pub fn model_of(view: &View<'_>) -> ModelRef {
-    chosen_model(view.entry).unwrap_or_else(|| models::primary(view.config, &view.place.agent))
+    model_in(view.config, &view.place.agent, view.entry)
+}
+
+fn model_in(config: &Config, agent: &str, entry: Option<&Entry>) -> ModelRef {
+    chosen_model(entry).unwrap_or_else(|| models::primary(config, agent))
 }
 
 /// How full the context is: `11/128k (0%)`.
-fn fill(view: &View<'_>) -> String {
-    let used = view
-        .entry
-        .and_then(|e| e.number("totalTokens"))
-        .unwrap_or(0);
-    let size = models::context_tokens(view.config, &model_of(view)).max(1);
+fn fill(config: &Config, model: &ModelRef, entry: Option<&Entry>) -> String {
+    let used = entry.and_then(|e| e.number("totalTokens")).unwrap_or(0);
+    let size = models::context_tokens(config, model).max(1);
     format!("{}/{} ({}%)", short(used), short(size), used * 100 / size)
 }
 

@@ -10,6 +10,7 @@ mod memory;
 mod patch;
 pub mod policy;
 mod read;
+pub mod sessions;
 #[cfg(test)]
 mod testing;
 mod write;
@@ -155,6 +156,7 @@ impl Registry {
             Arc::new(patch::ApplyPatch),
             Arc::new(memory::Search),
             Arc::new(memory::Get),
+            Arc::new(sessions::AgentsList),
         ])
     }
 

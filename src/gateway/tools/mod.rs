@@ -8,6 +8,7 @@ use super::runs::Wire;
 use crate::agent::tools::Registry;
 use crate::agent::tools::exec::process::Process;
 use crate::agent::tools::exec::{Deps, Exec, Jobs};
+use crate::agent::tools::sessions::{History, List, Status};
 use crate::state;
 use exec::{Operators, RemoteHosts};
 
@@ -31,5 +32,9 @@ pub fn registry(wire: &Wire, parts: &Parts) -> Registry {
     });
     tools.add(Arc::new(Exec::new(exec.clone())));
     tools.add(Arc::new(Process::new(exec)));
+    let sessions = &parts.sessions;
+    tools.add(Arc::new(List::new(sessions.clone())));
+    tools.add(Arc::new(History::new(sessions.clone())));
+    tools.add(Arc::new(Status::new(sessions.clone())));
     tools
 }
