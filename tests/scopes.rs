@@ -158,3 +158,35 @@ fn the_eleventh_refusal_of_a_role_in_a_row_closes() {
         (1008, "repeated unauthorized calls")
     );
 }
+
+/// No HTTP route leads to a method: with the credential or without, in a path or in a body, nothing is
+/// called, and nothing is written.
+#[test]
+fn sc_03_no_method_is_reached_over_http() {
+    let home = Home::with_config(json!({}));
+    let gateway = home.start();
+    let port = gateway.port();
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    for method in methods::all() {
+        let body =
+            json!({"type": "req", "id": "1", "method": method.name, "params": {}}).to_string();
+        for headers in [&[][..], &[bearer.as_str()][..]] {
+            for path in [
+                format!("/{}", method.name),
+                format!("/api/{}", method.name),
+                "/rpc".into(),
+            ] {
+                let answer = http::request(port, "POST", &path, headers, body.as_bytes());
+                assert!(
+                    (400..500).contains(&answer.status) && !answer.text().contains("payload"),
+                    "{path}: {} {}",
+                    answer.status,
+                    answer.text()
+                );
+            }
+        }
+    }
+    // The twin: the same words over WebSocket are a call.
+    let mut client = gateway.admin();
+    ok(&client.call("health", json!({})));
+}
