@@ -83,8 +83,8 @@ impl Clock {
                         .wait(t)
                         .unwrap_or_else(PoisonError::into_inner)
                 }
-                Some(Reverse((at, number))) if !t.jobs.contains_key(number) => {
-                    let _ = at;
+                // Cancelled.
+                Some(Reverse((_, number))) if !t.jobs.contains_key(number) => {
                     t.due.pop();
                 }
                 Some(Reverse((at, _))) if *at > now => {

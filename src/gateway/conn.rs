@@ -245,7 +245,7 @@ fn session(
         return outbox.write_close(1013, "try again later");
     }
     gateway.ws_log.connected(&client);
-    gateway.connected(&client);
+    gateway.connected();
 
     loop {
         match next_text(&mut ws) {

@@ -175,9 +175,8 @@ impl Gateway {
         );
     }
 
-    /// A connection is authenticated and has its hello-ok.
-    fn connected(self: &Arc<Self>, client: &Arc<Client>) {
-        let _ = client;
+    /// A connection is authenticated and has its hello-ok: a health refresh follows, one for many connects.
+    fn connected(self: &Arc<Self>) {
         if self.refresh_due.swap(true, Ordering::AcqRel) {
             return;
         }
